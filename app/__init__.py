@@ -1,0 +1,1 @@
+"""Every number about a class, right and at once."""

