@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, StringConstraints, ValidationInfo, field_validator
 from sqlalchemy import CheckConstraint, DateTime, ForeignKeyConstraint, Numeric, Text, func
 from sqlmodel import Field, SQLModel
 
@@ -22,7 +22,7 @@ SQLModel.metadata.naming_convention = {
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 LARGEST = Decimal(10) ** 9
-POINTS_LIMIT = 1_000_000
+DECIMAL_PLACES = 20
 TEXT_LIMIT = 20_000
 
 
@@ -103,16 +103,28 @@ def words(**options: Any) -> Any:
 
 
 def instant(**options: Any) -> Any:
-    return Field(sa_type=DateTime(timezone=True), **options)  # type: ignore[call-overload]
+    return Field(sa_type=DateTime(timezone=True), **options)
 
 
 def amount(default: Any = ..., *, most: Decimal = LARGEST, **options: Any) -> Any:
-    return Field(default, ge=0, le=most, sa_type=Numeric, **options)
+    return Field(default, ge=0, le=most, decimal_places=DECIMAL_PLACES, sa_type=Numeric, **options)  # type: ignore[call-overload]
 
 
 def recorded() -> Any:
     """The source time. A writer who gives none means now."""
     return instant(default=None, nullable=False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+
+
+def not_before(first: str, then: str) -> Any:
+    """Of a fact with both instants, `then` is not before `first`."""
+
+    def check(instant: datetime | None, info: ValidationInfo) -> datetime | None:
+        begins = info.data.get(first)
+        if instant is not None and begins is not None and instant < begins:
+            raise ValueError(f"must not be before {first}")
+        return instant
+
+    return field_validator(then)(check)
 
 
 def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:

@@ -15,7 +15,6 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 from app.columns import (
-    POINTS_LIMIT,
     RECORD_ID_PREFIX,
     AttendanceStatus,
     ClassId,
@@ -32,11 +31,13 @@ from app.columns import (
     in_calendar,
     instant,
     key,
+    not_before,
     one_of,
     recorded,
     refers,
     words,
 )
+from app.metrics import INT_MAX
 
 
 class SchoolFact(SQLModel):
@@ -80,6 +81,8 @@ class ClassFact(SQLModel):
     weighted: bool = Field(False, sa_column_kwargs={"server_default": text("false")})
     recorded_at: Instant | None = recorded()
 
+    _period = not_before("begins", "ends")
+
 
 class Class(ClassFact, table=True):
     __tablename__: ClassVar[str] = "class"
@@ -116,6 +119,8 @@ class EnrollmentFact(SQLModel):
     begins: Instant | None = instant(default=None)
     ends: Instant | None = instant(default=None)
     recorded_at: Instant | None = recorded()
+
+    _period = not_before("begins", "ends")
 
 
 class Enrollment(EnrollmentFact, table=True):
@@ -265,7 +270,7 @@ class PointsAwardFact(SQLModel):
     class_id: Id = key()
     id: Id = key()
     student_id: Id = words()
-    points: int = Field(ge=-POINTS_LIMIT, le=POINTS_LIMIT)
+    points: int = Field(ge=-INT_MAX - 1, le=INT_MAX)
     awarded_at: Instant = instant(nullable=False)
     revoked_at: Instant | None = instant(default=None)
     recorded_at: Instant | None = recorded()
@@ -276,6 +281,5 @@ class PointsAward(PointsAwardFact, table=True):
     __table_args__: ClassVar[Any] = (
         refers("class_id", to="class:id"),
         refers("student_id", to="person:id"),
-        CheckConstraint(f"points BETWEEN -{POINTS_LIMIT} AND {POINTS_LIMIT}", name="points"),
         in_calendar("awarded_at", "revoked_at", "recorded_at"),
     )

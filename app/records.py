@@ -54,7 +54,7 @@ class Record:
     grading_timeliness: float | None
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         return cls(**row)
 
     @classmethod

@@ -53,20 +53,21 @@ class MetricColumns(SQLModel):
 
 
 class ClassPerformance(MetricColumns, table=True):
-    """The record of a class. The version rises by one with every change that a reader could see."""
+    """The record of a class. The version rises by one with every change that a reader could see; 0 is not calculated yet,
+    which no other transaction sees."""
 
     __tablename__: ClassVar[str] = "class_performance"
     __table_args__: ClassVar[Any] = (
         refers("class_id", to="class:id"),
         Index(None, "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
-        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("version >= 0", name="version"),
         CheckConstraint("jsonb_typeof(custom) = 'object'", name="custom"),
         in_calendar("last_updated", "created_at", "updated_at"),
     )
 
     class_id: str = key()
     id: str = words(sa_column_args=[Computed(f"'{RECORD_ID_PREFIX}' || class_id", persisted=True)])
-    version: int = Field(1, sa_column_kwargs={"server_default": text("1")})
+    version: int = count()
     pinned_metrics: list[str] = names("pinned_metrics")
     explanation: dict[str, Any] = Field(
         sa_column=Column("explanation", JSONB, nullable=False, server_default=text("'{}'"))

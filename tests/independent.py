@@ -275,7 +275,8 @@ class Calculation:
     def joined_before_due(self, pair: Pair) -> bool:
         due = pair.activity.due_at
         assert due is not None
-        return any(e.begins is None or e.begins <= due for e in self.enrollments if e.person_id == pair.student)
+        enrollments = [e for e in self.enrollments if e.person_id == pair.student and e.role == "STUDENT"]
+        return any(e.begins is None or e.begins <= due for e in enrollments)
 
     @cached_property
     def graded(self) -> list[Pair]:

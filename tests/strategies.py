@@ -43,7 +43,7 @@ ZONES = [
     "Pacific/Apia",  # had no 30 December 2011
 ]
 RECORDED = datetime(2010, 1, 1, tzinfo=UTC)
-SIZES = [2, 3, 1, 4, 2, 3, 4, 5, 5, 6, 6, 0]
+SIZES = [2, 3, 1, 4, 2, 3, 4, 5, 0, 6, 6, 5]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 OUTSIDER = "outsider"  # never enrolled
@@ -56,8 +56,10 @@ POINTS = [10, 1, 0, -5, 100, -250, 2_000_000_000, 2**31 - 1, -(2**31)]
 
 @dataclass(frozen=True)
 class Lattice:
-    """What one class is made of: instants before the anchor, in both windows of improvement, about it; days near it."""
+    """What one class is made of: instants before all else, before the anchor, in both windows of improvement, about the
+    anchor; and the days near it."""
 
+    early: list[datetime]
     before: list[datetime]
     due: list[datetime]
     about: list[datetime]
@@ -83,13 +85,18 @@ class Sketch:
         return choices[self.draw(below(len(choices)))]
 
     def chance(self, times: int, of: int) -> bool:
-        return self.draw(below(of)) >= of - times
+        """The likelier answer is the simpler one, so that a class that shrinks stays an ordinary class."""
+        drawn = self.draw(below(of))
+        return drawn < times if 2 * times > of else drawn >= of - times
 
     def about(self) -> datetime:
         return self.one_of(self.lattice.about)
 
     def mostly_before(self) -> datetime:
         return self.about() if self.chance(1, 4) else self.one_of(self.lattice.before)
+
+    def mostly_early(self) -> datetime:
+        return self.mostly_before() if self.chance(1, 3) else self.one_of(self.lattice.early)
 
     def maybe(self, instant: datetime, times: int, of: int) -> datetime | None:
         return instant if self.chance(times, of) else None
@@ -120,7 +127,8 @@ class Sketch:
         days = [today + n * DAY for n in (0, 1, -1, 2, -2)]
         midnights = [first_instant(day, zone) for day in days]
         delays = [HOUR, promise, active, window, window + HOUR, 2 * window]
-        before = [anchor - n * DAY for n in (60, 61, 20, 90)] + [anchor - delay for delay in delays]
+        early = [anchor - n * DAY for n in (90, 61, 120)]
+        before = [anchor - n * DAY for n in (60, 20)] + [anchor - delay for delay in delays]
         near = [
             anchor,
             *midnights,
@@ -129,8 +137,8 @@ class Sketch:
             *(anchor - delay for delay in delays),
             anchor + promise,
         ]
-        due = [anchor - window * n / 4 for n in (2, 6, 1, 7, 3, 5, 4, 8, 0)]
-        return Lattice(before, due, [i + n * MICROSECOND for i in near for n in (0, 1, -1)] + near * 2, days)
+        due = [anchor - window * n / 4 for n in (2, 6, 1, 5, 3, 4, 8, 0)]
+        return Lattice(early, before, due, [i + n * MICROSECOND for i in near for n in (0, 1, -1)] + near * 2, days)
 
     def draw_class(self) -> Class:
         ends = self.maybe(self.about(), 1, 4)
@@ -139,7 +147,7 @@ class Sketch:
             school_id=self.school.id,
             title="Class",
             status=self.one_of(["ACTIVE", "ARCHIVED"]),
-            begins=self.maybe(min([*self.lattice.before, *([ends] if ends else [])]), 1, 2),
+            begins=self.maybe(min([*self.lattice.early, *([ends] if ends else [])]), 1, 2),
             ends=ends,
             weighted=self.one_of([False, True]),
             recorded_at=RECORDED,
@@ -150,7 +158,7 @@ class Sketch:
         for person in self.people:
             ended: datetime | None = None
             for _ in range(self.one_of([1, 1, 1, 2, 2, 3])):
-                begins = ended if ended and self.chance(1, 2) else self.maybe(self.mostly_before(), 3, 4)
+                begins = self.one_of([self.mostly_early(), self.mostly_before(), ended, None])
                 ends = self.draw_end(begins)
                 role = self.one_of(["STUDENT"] * 6 + ["TEACHER"])
                 name = f"enrollment-{len(drawn)}"
@@ -166,8 +174,8 @@ class Sketch:
         return max(begins, ends) if begins else ends
 
     def draw_categories(self) -> list[Category]:
-        weights = self.one_of([WEIGHTS, WEIGHTS, WEIGHTS, [Decimal(0)]])
-        count = self.one_of([2, 1, 3, 0])
+        weights = [Decimal(0)] if self.chance(1, 7) else WEIGHTS
+        count = self.one_of([2, 1, 3, 2, 0, 3])
         names = [f"category-{n}" for n in range(count)]
         return [Category(self.klass.id, name, name.title(), self.one_of(weights), RECORDED) for name in names]
 
@@ -182,8 +190,8 @@ class Sketch:
             category_id=self.one_of([*categories, *categories, None]),
             title=name.title(),
             max_points=self.one_of(MAX_POINTS),
-            due_at=self.maybe(self.one_of(self.lattice.due) if self.chance(3, 4) else self.about(), 9, 10),
-            published_at=self.maybe(self.mostly_before(), 9, 10),
+            due_at=self.maybe(self.one_of(self.lattice.due) if self.chance(4, 5) else self.about(), 9, 10),
+            published_at=self.maybe(self.mostly_early(), 11, 12),
             deleted_at=self.maybe(self.about(), 1, 10),
             expects_submission=self.one_of([True, True, True, False]),
             counts_toward_grade=self.one_of([True, True, True, True, False]),
@@ -218,7 +226,7 @@ class Sketch:
     def draw_grading(self, activity: Activity, submitted: datetime | None) -> datetime | None:
         """At the end of the promise, give or take a microsecond, or at any instant, or never."""
         starts = [instant for instant in (submitted, activity.due_at) if instant]
-        match self.one_of(["before", "before", "promise", "about", "never"]):
+        match self.one_of(["before", "before", "before", "promise", "promise", "about", "never"]):
             case "promise" if starts:
                 return self.beside(max(starts) + self.school.feedback_hours * HOUR)
             case "before" | "promise":
@@ -290,16 +298,20 @@ def instants(draw: st.DrawFn, facts: Facts) -> datetime:
     """A T for these facts: mostly one of their own instants, or one from which a number may change."""
     own = sorted(stored_instants(facts)) or [datetime(2020, 1, 1, tzinfo=UTC)]
     late = own[len(own) * 3 // 4 :]
-    match draw(st.sampled_from(["late", "late", "near", "near", "own", "changes"])):
+    pivots = [facts.klass.ends, *(a.due_at for a in facts.activities), *(a.published_at for a in facts.activities)]
+    pivots += [instant for e in facts.enrollments for instant in (e.begins, e.ends)]
+    match draw(st.sampled_from(["late", "late", "near", "near", "pivot", "pivot", "own", "change"])):
         case "late":
             instant = draw(st.sampled_from(late))
+        case "near":
+            instant = draw(st.sampled_from(late)) + draw(st.sampled_from([1, 12, 24, 48, 24 * 7, 24 * 30, -1])) * HOUR
+        case "pivot":
+            instant = draw(st.sampled_from([pivot for pivot in pivots if pivot] or late))
         case "own":
             instant = draw(st.sampled_from(own))
-        case "changes":
-            instant = draw(st.sampled_from(sorted(changes(facts)) or own))
         case _:
-            instant = draw(st.sampled_from(late)) + draw(st.sampled_from([1, 12, 24, 48, 24 * 7, 24 * 30, -1])) * HOUR
-    return instant + draw(st.sampled_from([0, 0, 1, -1])) * MICROSECOND
+            instant = draw(st.sampled_from(sorted(changes(facts)) or own))
+    return instant + draw(st.sampled_from([0, 0, 0, 1, -1])) * MICROSECOND
 
 
 @lru_cache
