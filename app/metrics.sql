@@ -2,6 +2,9 @@
 --
 -- :class_ids text[], :at timestamptz (T). One row for each class that exists. docs/metrics.md says what each number means.
 -- T* is the earlier of T and the class's end: membership and sliding windows are taken at T*, everything else at T.
+--
+-- Every table is narrowed by :class_ids itself, so that its own key finds the rows: what follows then joins by hash, for
+-- no plan can foresee how many rows a class has (performance.PLAN turns nested loops off; one wrong guess cost minutes).
 
 WITH
 -- The classes, with the policy of their school. A window of n days is n * 24 hours, whatever the clocks did.
@@ -30,7 +33,7 @@ classes AS MATERIALIZED (
 periods AS MATERIALIZED (
     SELECT c.class_id, e.person_id, e.role, p.begins, p.ends
     FROM classes AS c
-    JOIN enrollment AS e ON e.class_id = c.class_id
+    JOIN enrollment AS e ON e.class_id = c.class_id AND e.class_id = ANY (CAST(:class_ids AS text[]))
     CROSS JOIN LATERAL (
         SELECT coalesce(e.begins, '-infinity') AS begins, coalesce(e.ends, 'infinity') AS ends
     ) AS p
@@ -65,8 +68,8 @@ activities AS MATERIALIZED (
         a.due_at > c.at_star - c.improvement AND a.due_at <= c.at_star AS recent,
         a.due_at > c.at_star - 2 * c.improvement AND a.due_at <= c.at_star - c.improvement AS earlier
     FROM classes AS c
-    JOIN activity AS a ON a.class_id = c.class_id
-    LEFT JOIN category AS k ON k.class_id = a.class_id AND k.id = a.category_id
+    JOIN activity AS a ON a.class_id = c.class_id AND a.class_id = ANY (CAST(:class_ids AS text[]))
+    LEFT JOIN (SELECT * FROM category WHERE class_id = ANY (CAST(:class_ids AS text[]))) AS k ON k.class_id = a.class_id AND k.id = a.category_id
     WHERE a.published_at <= c.at
       AND (a.deleted_at IS NULL OR a.deleted_at > c.at)
 ),
@@ -78,6 +81,7 @@ attempts AS MATERIALIZED (
         b.activity_id,
         b.student_id,
         b.attempt,
+        c.at,
         b.submitted_at,
         b.score,
         b.graded_at,
@@ -85,7 +89,7 @@ attempts AS MATERIALIZED (
         btrim(b.feedback, blanks.all) <> '' AS has_feedback,
         greatest(b.submitted_at, a.due_at) + c.promise AS promised_by
     FROM classes AS c
-    JOIN submission AS b ON b.class_id = c.class_id
+    JOIN submission AS b ON b.class_id = c.class_id AND b.class_id = ANY (CAST(:class_ids AS text[]))
     JOIN activities AS a ON a.class_id = b.class_id AND a.activity_id = b.activity_id
     JOIN students AS s ON s.class_id = b.class_id AND s.student_id = b.student_id
     -- Unicode's white space, written out: what a character class matches depends on the locale of the database.
@@ -95,31 +99,33 @@ attempts AS MATERIALIZED (
     ) AS blanks
 ),
 
--- The graded attempt of a pair: the highest with a score. A blank score is not a zero; a zero is a score.
-graded AS (
-    SELECT DISTINCT ON (b.class_id, b.activity_id, b.student_id)
-        b.class_id, b.activity_id, b.student_id, b.score, coalesce(b.has_feedback, false) AS has_feedback
+-- Which attempt of a pair counts: for the grade the highest with a score (a blank is not a zero; a zero is a score), for the
+-- judgement of grading the highest that is submitted.
+ranked AS (
+    SELECT
+        b.*,
+        max(b.attempt) FILTER (WHERE b.score IS NOT NULL AND b.graded_at <= b.at) OVER pair AS graded_attempt,
+        max(b.attempt) FILTER (WHERE b.submitted_at <= b.at) OVER pair AS submitted_attempt
     FROM attempts AS b
-    JOIN classes AS c ON c.class_id = b.class_id
-    WHERE b.score IS NOT NULL
-      AND b.graded_at <= c.at
-    ORDER BY b.class_id, b.activity_id, b.student_id, b.attempt DESC
+    WINDOW pair AS (PARTITION BY b.class_id, b.activity_id, b.student_id)
 ),
 
--- The attempt by which grading is judged: the highest that is submitted.
-submitted AS (
-    SELECT DISTINCT ON (b.class_id, b.activity_id, b.student_id)
+works AS (
+    SELECT
         b.class_id,
         b.activity_id,
         b.student_id,
-        NOT b.graded_automatically AND b.graded_at <= c.at AS is_graded,
-        NOT b.graded_automatically AND b.graded_at <= c.at AND b.score IS NOT NULL AND b.graded_at <= b.promised_by
-            AS is_on_time,
-        NOT b.graded_automatically AND (b.graded_at <= c.at) IS NOT TRUE AND c.at > b.promised_by AS is_overdue
-    FROM attempts AS b
-    JOIN classes AS c ON c.class_id = b.class_id
-    WHERE b.submitted_at <= c.at
-    ORDER BY b.class_id, b.activity_id, b.student_id, b.attempt DESC
+        max(b.score) FILTER (WHERE b.attempt = b.graded_attempt) AS score,
+        bool_or(b.has_feedback) FILTER (WHERE b.attempt = b.graded_attempt) AS has_feedback,
+        bool_or(b.attempt = b.submitted_attempt) AS is_submitted,
+        bool_or(b.graded_at <= b.at) FILTER (WHERE b.attempt = b.submitted_attempt AND NOT b.graded_automatically)
+            AS is_graded,
+        bool_or(b.graded_at <= b.at AND b.score IS NOT NULL AND b.graded_at <= b.promised_by)
+            FILTER (WHERE b.attempt = b.submitted_attempt AND NOT b.graded_automatically) AS is_on_time,
+        bool_or((b.graded_at <= b.at) IS NOT TRUE AND b.at > b.promised_by)
+            FILTER (WHERE b.attempt = b.submitted_attempt AND NOT b.graded_automatically) AS is_overdue
+    FROM ranked AS b
+    GROUP BY b.class_id, b.activity_id, b.student_id
 ),
 
 -- X: a student of E with an activity of A, unless excused, whether there is work or not. `owed` is D: who joins in March
@@ -136,22 +142,20 @@ pairs AS MATERIALIZED (
         a.counts,
         a.recent,
         a.earlier,
-        g.score,
-        g.has_feedback,
-        h.is_graded,
-        h.is_on_time,
-        h.is_overdue,
-        h.student_id IS NOT NULL AS is_submitted,
-        a.due_at <= c.at AND (s.joined <= a.due_at OR h.student_id IS NOT NULL OR g.student_id IS NOT NULL) AS owed
+        w.score,
+        w.has_feedback,
+        w.is_submitted,
+        w.is_graded,
+        w.is_on_time,
+        w.is_overdue,
+        a.due_at <= c.at AND (s.joined <= a.due_at OR w.is_submitted OR w.score IS NOT NULL) AS owed
     FROM classes AS c
     JOIN students AS s ON s.class_id = c.class_id
     JOIN activities AS a ON a.class_id = c.class_id
-    LEFT JOIN excusal AS x
+    LEFT JOIN (SELECT * FROM excusal WHERE class_id = ANY (CAST(:class_ids AS text[]))) AS x
         ON x.class_id = s.class_id AND x.activity_id = a.activity_id AND x.student_id = s.student_id AND x.excused
-    LEFT JOIN graded AS g
-        ON g.class_id = s.class_id AND g.activity_id = a.activity_id AND g.student_id = s.student_id
-    LEFT JOIN submitted AS h
-        ON h.class_id = s.class_id AND h.activity_id = a.activity_id AND h.student_id = s.student_id
+    LEFT JOIN works AS w
+        ON w.class_id = s.class_id AND w.activity_id = a.activity_id AND w.student_id = s.student_id
     WHERE x.student_id IS NULL
 ),
 
@@ -227,7 +231,7 @@ session_days AS MATERIALIZED (
     FROM (
         SELECT DISTINCT r.class_id, r.session_date, c.time_zone AS zone
         FROM classes AS c
-        JOIN attendance AS r ON r.class_id = c.class_id
+        JOIN attendance AS r ON r.class_id = c.class_id AND r.class_id = ANY (CAST(:class_ids AS text[]))
     ) AS d
     CROSS JOIN LATERAL (
         SELECT d.session_date::timestamp AS midnight, (d.session_date + 1)::timestamp AS next_midnight
@@ -253,7 +257,7 @@ session_days AS MATERIALIZED (
 -- Attendance of E on days on which the student was enrolled.
 attended AS MATERIALIZED (
     SELECT r.class_id, r.status, d.starts_at
-    FROM attendance AS r
+    FROM (SELECT * FROM attendance WHERE class_id = ANY (CAST(:class_ids AS text[]))) AS r
     JOIN session_days AS d ON d.class_id = r.class_id AND d.session_date = r.session_date
     JOIN students AS s ON s.class_id = r.class_id AND s.student_id = r.student_id
     WHERE EXISTS (
@@ -261,8 +265,7 @@ attended AS MATERIALIZED (
         WHERE p.class_id = r.class_id
           AND p.person_id = r.student_id
           AND p.role = 'STUDENT'
-          AND p.begins < d.ends_at
-          AND p.ends > d.starts_at
+          AND greatest(p.begins, d.starts_at) < least(p.ends, d.ends_at)
     )
 ),
 
@@ -289,7 +292,7 @@ awards AS MATERIALIZED (
         w.revoked_at,
         coalesce(w.revoked_at <= c.at, false) AS is_revoked
     FROM classes AS c
-    JOIN points_award AS w ON w.class_id = c.class_id
+    JOIN points_award AS w ON w.class_id = c.class_id AND w.class_id = ANY (CAST(:class_ids AS text[]))
     JOIN students AS s ON s.class_id = w.class_id AND s.student_id = w.student_id
 ),
 
@@ -337,7 +340,7 @@ activity_numbers AS (
 instants AS (
     SELECT a.class_id, i.at, i.felt_at_t_star
     FROM classes AS c
-    JOIN activity AS a ON a.class_id = c.class_id
+    JOIN activity AS a ON a.class_id = c.class_id AND a.class_id = ANY (CAST(:class_ids AS text[]))
     CROSS JOIN LATERAL (
         VALUES
             (a.published_at, false),

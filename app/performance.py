@@ -17,6 +17,12 @@ from app.records import COLUMNS, Record
 
 CALCULATE = text(metrics.SQL)
 
+# For the rest of a transaction that calculates: see metrics.sql on plans; room for a batch; nothing compiled for one use.
+PLAN = text(
+    "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('work_mem', '64MB', true), set_config('jit', 'off', true), clock_timestamp() AS at"
+)
+
 READ = text(f"SELECT {COLUMNS} FROM class_performance p JOIN class c ON c.id = p.class_id WHERE p.class_id = ANY(:ids)")
 
 INSERT_MISSING = text(
@@ -38,7 +44,8 @@ WITH calculated AS ({metrics.SQL}),
 merged AS MATERIALIZED (
     SELECT m.class_id, m.explanation, m.next_change_at,
            {_list("CASE WHEN '{name}' = ANY(p.pinned_metrics) THEN p.{name} ELSE m.{name} END AS {name}")}
-    FROM calculated m JOIN class_performance p ON p.class_id = m.class_id
+    FROM calculated m
+    JOIN class_performance p ON p.class_id = m.class_id AND p.class_id = ANY(:class_ids)
 ),
 changed AS (
     UPDATE class_performance p
@@ -46,6 +53,7 @@ changed AS (
         explanation = m.explanation, next_change_at = m.next_change_at, {_list("{name} = m.{name}")}
     FROM merged m
     WHERE p.class_id = m.class_id
+      AND p.class_id = ANY(:class_ids)
       AND (:pins_changed OR p.version = 0 OR ROW(p.explanation, {_list("p.{name}")})
            IS DISTINCT FROM ROW(m.explanation, {_list("m.{name}")}))
     RETURNING p.*
@@ -54,6 +62,7 @@ rescheduled AS (
     UPDATE class_performance p SET next_change_at = m.next_change_at
     FROM merged m
     WHERE p.class_id = m.class_id
+      AND p.class_id = ANY(:class_ids)
       AND p.next_change_at IS DISTINCT FROM m.next_change_at
       AND NOT EXISTS (SELECT FROM changed WHERE changed.class_id = p.class_id)
 ),
@@ -63,7 +72,7 @@ remembered AS (
     SELECT class_id, version, :cause, :actor, CAST(:fields AS text[]), pinned_metrics, :at, {_list("{name}")}
     FROM changed
 )
-SELECT {COLUMNS} FROM changed p JOIN class c ON c.id = p.class_id
+SELECT {COLUMNS} FROM changed p JOIN class c ON c.id = p.class_id AND c.id = ANY(:class_ids)
 """)
 
 
@@ -134,7 +143,7 @@ async def recalculate_many(
     ids = {"ids": sorted(set(class_ids))}
     await connection.execute(INSERT_MISSING, ids)
     await connection.execute(LOCK, ids)
-    at = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    at = (await connection.execute(PLAN)).one().at
     cause = {
         "pins_changed": bool(unpinned),
         "cause": "unpinned" if unpinned else "calculated",
@@ -149,5 +158,6 @@ async def calculate_many(
     connection: AsyncConnection, class_ids: Sequence[str], at: datetime
 ) -> dict[str, dict[str, Any]]:
     """What the numbers would be at an instant, with `explanation` and `next_change_at`, by class. Stores nothing."""
+    await connection.execute(PLAN)
     rows = await connection.execute(CALCULATE, {"class_ids": list(class_ids), "at": at})
     return {row["class_id"]: dict(row) for row in rows.mappings()}

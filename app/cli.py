@@ -1,0 +1,129 @@
+"""The side door: everything that is done from a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from sqlalchemy import text
+
+from app import cli_data, main, migrate, observability
+from app.auth import ViewerRole, mint
+from app.development import development, settings_with_secret
+from app.errors import ClassPerformanceError
+from app.graphql import schema
+from app.settings import Settings
+
+SCOPES = ("metrics:read", "metrics:write", "facts:write")
+
+cli = typer.Typer(
+    help="Every number about a class, right and at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """The entry point: what the caller can mend is told in a line, without a traceback."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    try:
+        cli()
+    except ClassPerformanceError as error:
+        _complain(str(error))
+    except ValidationError as error:
+        _complain(*(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
+
+
+def _complain(*messages: str) -> None:
+    for message in messages:
+        Console(stderr=True, soft_wrap=True).print(f"classperf: {message}", style="red", highlight=False, markup=False)
+    sys.exit(2)
+
+
+@cli.command()
+def dev() -> None:
+    """Run everything here: embedded servers, migrations, demonstration data, the API. Ctrl-C stops it all."""
+    main.require_free_port(Settings(environment="development"))
+    with development() as settings:
+        observability.configure(settings)
+        migrate.upgrade(settings.database_url.get_secret_value())
+        asyncio.run(cli_data.fill_if_empty(settings))
+        main.serve(settings, welcome=lambda: _welcome(settings))
+
+
+async def _welcome(settings: Settings) -> None:
+    """The address, and a token for each role with something to see."""
+    teaches = text(
+        "SELECT e.person_id, c.school_id, c.id FROM enrollment e JOIN class c ON c.id = e.class_id "
+        "WHERE e.role = 'TEACHER' AND e.ends IS NULL AND c.status = 'ACTIVE' ORDER BY c.id LIMIT 1"
+    )
+    async with main.services_of(settings) as services, services.engine.connect() as connection:
+        teacher, school, class_id = (await connection.execute(teaches)).first() or ("teacher", "school", "class")
+    address = f"http://{settings.host}:{settings.port}"
+    tokens = {
+        "admin": mint(settings, "admin", ViewerRole.ADMIN),
+        "school_admin": mint(settings, "head", ViewerRole.SCHOOL_ADMIN, schools=[school]),
+        "teacher": mint(settings, teacher, ViewerRole.TEACHER),
+        "service": mint(settings, "service", ViewerRole.SERVICE, scopes=SCOPES),
+    }
+    lines = [
+        f"GraphQL       {address}/graphql",
+        f"GraphiQL      {address}/graphiql",
+        f"a class       {class_id} (of school {school})",
+        "Tokens, good for an hour (make more with `classperf token`):",
+        *(f"{role:13} {token}" for role, token in tokens.items()),
+    ]
+    sys.stdout.write("\n" + "\n".join(lines) + "\n\n")
+    sys.stdout.flush()
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the API, as set by the environment."""
+    settings = Settings()
+    observability.configure(settings)
+    main.serve(settings)
+
+
+@cli.command("migrate")
+def migrate_command(
+    revision: Annotated[str, typer.Argument(help="A revision; `base` takes everything down.")] = "head",
+    down: Annotated[bool, typer.Option(help="Go down to the revision instead of up.")] = False,
+) -> None:
+    """Bring the database to a revision of the tables."""
+    with development() as settings:
+        (migrate.downgrade if down else migrate.upgrade)(settings.database_url.get_secret_value(), revision)
+
+
+@cli.command()
+def migration(message: Annotated[str, typer.Argument(help="What it does, as an imperative.")]) -> None:
+    """Write a migration from what differs between the tables in the code and in the database."""
+    with development() as settings:
+        migrate.write(settings.database_url.get_secret_value(), message)
+
+
+@cli.command("schema")
+def schema_command() -> None:
+    """Print the GraphQL schema."""
+    sys.stdout.write(schema.export())
+
+
+@cli.command()
+def token(
+    role: Annotated[ViewerRole, typer.Option(help="What the token allows.")],
+    person: Annotated[str, typer.Option(help="Whose it is; for a teacher the person's id.")] = "developer",
+    school: Annotated[list[str] | None, typer.Option(help="A school it reaches; repeat for more.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope of a service; repeat for more.")] = None,
+) -> None:
+    """Print a bearer token for development, good for an hour."""
+    sys.stdout.write(mint(settings_with_secret(), person, role, schools=school, scopes=scope or ()) + "\n")
+
+
+cli.add_typer(cli_data.cli)

@@ -1,0 +1,39 @@
+"""A place to develop in: embedded servers and a secret of this directory's own, where none are set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from app import devservices, migrate
+from app.settings import Settings
+
+DATA = Path(".data")
+
+
+def settings_with_secret() -> Settings:
+    """Enough to make tokens with."""
+    given = Settings(environment="development")
+    if given.jwt_secret or given.jwt_jwks:
+        return given
+    return Settings(environment="development", jwt_secret=SecretStr(devservices.password(DATA, "jwt.secret")))
+
+
+@contextmanager
+def development() -> Iterator[Settings]:
+    """DATABASE_URL and REDIS_URL are honoured; an embedded database is brought to the newest tables."""
+    given = settings_with_secret()
+    if given.database_url.get_secret_value() and given.redis_url.get_secret_value():
+        yield given
+        return
+    with devservices.embedded(DATA) as services:
+        found = given.model_dump()
+        if not given.database_url.get_secret_value():
+            found["database_url"] = services.database_url
+            migrate.upgrade(services.database_url)
+        if not given.redis_url.get_secret_value():
+            found["redis_url"] = services.redis_url
+        yield Settings(**found)

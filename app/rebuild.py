@@ -1,0 +1,49 @@
+"""Calculates any number of classes again, in batches that are each a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import transaction
+from app.performance import Performance, recalculate_many
+
+BATCH = 200
+
+COUNT = text("SELECT count(*) FROM class WHERE id > :after")
+NEXT = text(f"SELECT id FROM class WHERE id > :after ORDER BY id LIMIT {BATCH}")
+
+
+async def count_classes(engine: AsyncEngine, after: str = "") -> int:
+    async with engine.connect() as connection:
+        return int((await connection.execute(COUNT, {"after": after})).scalar_one())
+
+
+async def all_classes(engine: AsyncEngine, after: str = "") -> AsyncIterator[list[str]]:
+    """In the order of their ids, a batch at a time."""
+    while True:
+        async with engine.connect() as connection:
+            ids = list(await connection.scalars(NEXT, {"after": after}))
+        if not ids:
+            return
+        yield ids
+        after = ids[-1]
+
+
+async def these_classes(class_ids: Sequence[str]) -> AsyncIterator[list[str]]:
+    ids = sorted(class_ids)
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]
+
+
+async def rebuild(
+    engine: AsyncEngine, performance: Performance, batches: AsyncIterator[list[str]]
+) -> AsyncIterator[list[str]]:
+    """Yields each batch when it is committed and published. Stopped and repeated, it does no harm."""
+    async for batch in batches:
+        async with transaction(engine, unhurried=True) as connection:
+            changed = await recalculate_many(connection, batch)
+        await performance.publish(changed)
+        yield batch
