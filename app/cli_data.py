@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -18,15 +19,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app import observability
 from app.database import transaction
 from app.development import development
+from app.district import Plan
 from app.errors import BadInput
 from app.graphql.context import Services
+from app.importers.csv_folder import import_folder
+from app.importers.report import Report
 from app.main import services_of
 from app.metrics import METRICS
 from app.performance import calculate_many
 from app.rebuild import all_classes, count_classes, rebuild, these_classes
+from app.seed import seed as make_district
 from app.settings import Settings
 
 cli = typer.Typer()
+files = typer.Typer(help="Load facts from files.", no_args_is_help=True)
+cli.add_typer(files, name="import")
 err = Console(stderr=True)
 
 
@@ -40,15 +47,96 @@ def recalculate(
     everything: Annotated[bool, typer.Option("--all", help="Every class.")] = False,
     class_ids: Annotated[list[str] | None, typer.Option("--class", help="A class; repeat for more.")] = None,
     after: Annotated[str, typer.Option(help="Go on after this class, where an earlier run stopped.")] = "",
-    at: Annotated[str | None, typer.Option(help="Print what the numbers would be at this instant; store nothing.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Print what the numbers would be at this instant; store nothing.")
+    ] = None,
 ) -> None:
     """Calculate metrics again from the facts. Repeating it does no harm."""
     if everything == bool(class_ids) or (after and not everything):
         raise BadInput("Say which: --all (with --after ID to go on), or --class ID, once for each.")
-    instant = _instant(at) if at else None
+    instant = _instant("--at", at) if at else None
     with development() as settings:
         observability.configure(settings)
         asyncio.run(_recalculate(settings, class_ids or [], after, instant))
+
+
+@cli.command()
+def seed(
+    number: Annotated[int, typer.Option("--seed", help="The same number makes the same district.")] = 1,
+    classes: Annotated[int, typer.Option(min=1, max=100_000)] = 200,
+    students: Annotated[int, typer.Option(min=1, max=500, help="Students of a class.")] = 30,
+    activities: Annotated[int, typer.Option(min=1, max=500, help="Activities of a class.")] = 40,
+    schools: Annotated[int, typer.Option(min=1, max=500)] = 4,
+    attendance_days: Annotated[int | None, typer.Option(min=0, help="Only the last so many school days.")] = None,
+    now: Annotated[str | None, typer.Option(help="The instant it is seen at; now, if not given.")] = None,
+) -> None:
+    """Make a district of believable facts. What is there already stays; a run that was stopped goes on."""
+    instant = _instant("--now", now) if now else datetime.now(UTC)
+    plan = Plan(instant, number, classes, students, activities, schools, attendance_days)
+    with development() as settings:
+        observability.configure(settings)
+        asyncio.run(_seed(settings, plan))
+
+
+async def _seed(settings: Settings, plan: Plan) -> None:
+    async with services_of(settings) as services:
+        with progress() as bar:
+            task = bar.add_task("Making classes", total=plan.classes)
+            await make_district(services.engine, plan, lambda done, facts: bar.update(task, completed=done))
+        await rebuild_with_progress(services, all_classes(services.engine), await count_classes(services.engine))
+
+
+async def fill_if_empty(settings: Settings) -> None:
+    """Demonstration data, for a database that has none of any kind."""
+    async with services_of(settings) as services:
+        empty = not await count_classes(services.engine)
+    if empty:
+        await _seed(settings, Plan(datetime.now(UTC)))
+
+
+@files.command("csv")
+def import_csv(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="One file for each kind of fact.")],
+    dry_run: Annotated[bool, typer.Option(help="Say what would change; change nothing.")] = False,
+    recorded_at: Annotated[
+        str | None, typer.Option(help="Source time of rows that have none; if not given, when their file was changed.")
+    ] = None,
+) -> None:
+    """Store the facts in a folder of CSV files: all of them, or none if there is a problem. See docs/csv.md."""
+    instant = _instant("--recorded-at", recorded_at) if recorded_at else None
+    with development() as settings:
+        observability.configure(settings)
+        report = asyncio.run(_import_csv(settings, folder, dry_run, instant))
+    _tell(report)
+    if report.problem_count:
+        raise typer.Exit(1)
+
+
+async def _import_csv(settings: Settings, folder: Path, dry_run: bool, recorded_at: datetime | None) -> Report:
+    async with services_of(settings) as services:
+        with progress() as bar:
+            task = bar.add_task("Reading", total=None)
+            report = await import_folder(
+                services.engine,
+                folder,
+                recorded_at=recorded_at,
+                dry_run=dry_run,
+                progress=lambda file, rows: bar.update(task, description=file, completed=rows),
+            )
+        if report.class_ids and not dry_run and not report.problem_count:
+            await rebuild_with_progress(services, these_classes(report.class_ids), len(report.class_ids))
+    return report
+
+
+def _tell(report: Report) -> None:
+    for problem in report.problems:
+        sys.stderr.write(f"{problem}\n")
+    if report.problem_count:
+        sys.stderr.write(f"{report.problem_count:,} problems: nothing was stored.\n")
+        return
+    stored = "would be stored" if report.dry_run else "stored"
+    for file, tally in report.files.items():
+        sys.stdout.write(f"{file}: {tally.stored:,} {stored}, {tally.unchanged:,} unchanged\n")
 
 
 async def _recalculate(settings: Settings, class_ids: list[str], after: str, at: datetime | None) -> None:
@@ -92,9 +180,9 @@ def _line(class_id: str, row: dict[str, Any]) -> str:
     return orjson.dumps({"classId": class_id, **metrics, **rest}).decode() + "\n"
 
 
-def _instant(written: str) -> datetime:
+def _instant(option: str, written: str) -> datetime:
     try:
         instant = datetime.fromisoformat(written)
     except ValueError:
-        raise BadInput(f"--at: {written!r} is not an instant such as 2026-09-01T08:00:00Z.") from None
+        raise BadInput(f"{option}: {written!r} is not an instant such as 2026-09-01T08:00:00Z.") from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

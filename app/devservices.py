@@ -44,6 +44,7 @@ class Services:
 def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
     """Share the servers that run in `directory`, or start them and stop them at the end."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = directory.resolve()
     state = directory / "services.json"
     with (directory / "lock").open("w") as lock:
         try:
@@ -63,6 +64,7 @@ def password(directory: Path, name: str) -> str:
     """A random secret of this directory's own, made when first asked for."""
     file = directory / name
     if not file.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(0o600)
         file.write_text(secrets.token_urlsafe(48))
     return file.read_text()
@@ -170,7 +172,7 @@ def _wait_until(attempt: Callable[[], object], server: subprocess.Popen[bytes], 
             return
         except (OSError, psycopg.OperationalError):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise Misconfigured(f"{Path(server.args[0]).name} did not start; see {log}") from None  # type: ignore[index]
+                raise Misconfigured(f"An embedded server did not start; see {log}") from None
             time.sleep(0.02)
 
 
@@ -206,7 +208,7 @@ def _is_ours(pid: int, directory: Path) -> bool:
 def _create_database(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            connection.execute(f"CREATE DATABASE {DATABASE}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {DATABASE}")
 
 
 def _unprivileged(directory: Path) -> list[str]:

@@ -6,11 +6,12 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.resources import files
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.auth import Doorman
@@ -23,10 +24,12 @@ from app.graphql.context import Services
 from app.history import History
 from app.listing import Listing
 from app.performance import Performance
+from app.recording import Recording
 from app.reports import Reports
 from app.settings import Settings
 
 DRAIN_SECONDS = 10
+GRAPHIQL = files("app").joinpath("graphiql.html").read_text()
 
 Welcome = Callable[[], Awaitable[None]]
 
@@ -43,10 +46,16 @@ def create_services(settings: Settings) -> Services:
         doorman=Doorman(settings, engine),
         performance=performance,
         reports=Reports(engine, performance),
+        recording=Recording(engine, performance),
         listing=Listing(engine),
         classes=Classes(engine),
         history=History(engine),
     )
+
+
+async def close(services: Services) -> None:
+    await services.cache.close()
+    await services.engine.dispose()
 
 
 @asynccontextmanager
@@ -55,8 +64,7 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
     try:
         yield services
     finally:
-        await services.cache.close()
-        await services.engine.dispose()
+        await close(services)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -71,11 +79,15 @@ def create_app(settings: Settings) -> Starlette:
         # What is alive now stays alive: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
-        yield
-        await services.cache.close()
-        await services.engine.dispose()
+        try:
+            yield
+        finally:
+            await close(services)
 
-    return Starlette(routes=[*endpoint.routes(services), Route("/healthz", healthz)], lifespan=lifespan)
+    routes = [*endpoint.routes(services), Route("/healthz", healthz)]
+    if settings.graphiql:
+        routes.append(Route("/graphiql", graphiql))
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 async def healthz(_: Request) -> Response:
@@ -94,6 +106,13 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._welcome:
             await self._welcome()
+
+
+async def graphiql(_: Request) -> Response:
+    """A page to ask from. It loads nothing from elsewhere and talks to this server alone."""
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+    headers = {"content-security-policy": policy, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+    return HTMLResponse(GRAPHIQL, headers=headers)
 
 
 def serve(settings: Settings, welcome: Welcome | None = None) -> None:

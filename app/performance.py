@@ -17,7 +17,7 @@ from app.records import COLUMNS, Record
 
 CALCULATE = text(metrics.SQL)
 
-# For the rest of a transaction that calculates: see metrics.sql on plans; room for a batch; nothing compiled for one use.
+# For the rest of a transaction that calculates: see metrics.sql on plans; room for a batch; nothing compiled.
 PLAN = text(
     "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true), "
     "set_config('work_mem', '64MB', true), set_config('jit', 'off', true), clock_timestamp() AS at"

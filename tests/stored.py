@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -12,10 +13,19 @@ from sqlalchemy import Connection, text
 from app import metrics
 from tests.independent import Facts
 
+TYPES = {
+    "class_id": 25,  # text
+    **{metric.name: 23 if metric.whole else 701 for metric in metrics.METRICS},  # int4, float8
+    "explanation": 3802,  # jsonb
+    "next_change_at": 1184,  # timestamptz
+}
 
-def store(connection: Connection, facts: Facts) -> None:
-    for table, rows in tables_of(facts):
-        insert(connection, table, rows)
+
+def store(connection: Connection, *facts: Facts) -> None:
+    """Classes may share people; a school belongs to one of them."""
+    for each in zip(*map(tables_of, facts), strict=True):
+        table = each[0][0]
+        insert(connection, table, list(dict.fromkeys(chain.from_iterable(rows for _, rows in each))))
 
 
 def tables_of(facts: Facts) -> Iterable[tuple[str, list[Any]]]:
@@ -34,12 +44,21 @@ def tables_of(facts: Facts) -> Iterable[tuple[str, list[Any]]]:
 def insert(connection: Connection, table: str, rows: list[Any]) -> None:
     if rows:
         payload = orjson.dumps([asdict(row) for row in rows], default=str).decode()
+        ignoring = "ON CONFLICT DO NOTHING" if table == "person" else ""
         connection.execute(
-            text(f"INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb))"),
+            text(
+                f"INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, CAST(:rows AS jsonb)) "
+                + ignoring
+            ),
             {"rows": payload},
         )
 
 
-def calculate(connection: Connection, class_ids: list[str], at: Any) -> dict[str, dict[str, Any]]:
-    rows = connection.execute(text(metrics.SQL), {"class_ids": class_ids, "at": at}).mappings()
-    return {row["class_id"]: dict(row) for row in rows}
+def calculate(
+    connection: Connection, class_ids: Sequence[str], at: Any, sql: str = metrics.SQL
+) -> dict[str, dict[str, Any]]:
+    result = connection.execute(text(sql), {"class_ids": list(class_ids), "at": at})
+    assert {column[0]: column[1] for column in result.cursor.description} == TYPES
+    rows = [dict(row) for row in result.mappings()]
+    assert len(rows) == len({row["class_id"] for row in rows})
+    return {row["class_id"]: row for row in rows}

@@ -1,0 +1,71 @@
+"""What a client is told of an error: its code and message if it is known, and nothing otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from graphql import GraphQLError
+from sqlalchemy.exc import StatementError
+from structlog.contextvars import get_contextvars
+
+from app.errors import BadInput, ClassPerformanceError
+
+Fault = dict[str, Any]
+"""An entry of `errors` in a response."""
+
+MASK = "Something went wrong on our side."
+
+log = structlog.get_logger(__name__)
+
+
+def fault(error: ClassPerformanceError) -> Fault:
+    return {"message": str(error), "extensions": {"code": error.code}}
+
+
+def refuse(error: GraphQLError, code: str) -> Fault:
+    """What is wrong with a document is the client's to know."""
+    return _located(error, error.message, {"code": code})
+
+
+def present(error: GraphQLError) -> Fault:
+    """What went wrong while executing."""
+    cause = _cause(error)
+    if isinstance(cause, ClassPerformanceError):
+        return _located(error, str(cause), {"code": cause.code})
+    if cause is None or (isinstance(cause, GraphQLError) and (cause.nodes or error.path is None)):
+        return _located(error, error.message, {"code": BadInput.code})
+    return _located(error, MASK, {"code": ClassPerformanceError.code, "requestId": report(cause, error.path)})
+
+
+def _cause(error: GraphQLError) -> BaseException | None:
+    """What a resolver raised; None where the request itself is at fault.
+
+    GraphQL's own errors about a request name the nodes; those about what a resolver returned do not, and are ours.
+    """
+    cause = error.original_error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return cause
+
+
+def report(error: BaseException, path: Any = None) -> str:
+    """Log what a client is not told, without the values that came with it; the id that both sides can name."""
+    request_id = str(get_contextvars().get("request_id") or uuid4().hex)
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, StatementError):
+            link.hide_parameters = True
+        link = link.__cause__ or link.__context__
+    log.error("request_failed", request_id=request_id, path=path and list(path), exc_info=error)
+    return request_id
+
+
+def _located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> Fault:
+    found: Fault = {"message": message}
+    if error.locations:
+        found["locations"] = [{"line": location.line, "column": location.column} for location in error.locations]
+    if error.path is not None:
+        found["path"] = list(error.path)
+    return {**found, "extensions": extensions}

@@ -1,0 +1,157 @@
+"""From the cells of a row to the values of a fact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from operator import itemgetter
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+from sqlalchemy import Boolean, Date, DateTime, Integer, Numeric
+
+from app.calendar import start_of_day
+from app.shelf import SOURCE_TIMES, Shelf
+
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+# A date alone in these means the end of that day, elsewhere its start.
+ENDS_OF_DAYS = ("due_at", "ends")
+SHOWN = 60
+EXPECTED = {
+    "instant": "an instant with its offset from UTC, such as 2024-09-02T08:30:00+01:00, or a date, such as 2024-09-02",
+    "day": "a date, such as 2024-09-02",
+    "number": "a number, such as 7.5",
+    "whole": "a whole number, such as 3",
+    "truth": "true or false",
+}
+
+Values = tuple[Any, ...]
+
+
+class InvalidRow(Exception):
+    """One or more cells do not hold what their column needs: `faults` are column and message."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.faults = list(faults)
+
+
+def columns_of(here: Shelf) -> dict[str, bool]:
+    """The columns a file of this kind may have, and whether it must. The halves of a submission share a source time."""
+    fields = here.fact.model_fields
+    content = [column for half in here.halves for column in half.content]
+    return {column: fields[column].is_required() for column in (*here.key, *content)} | {"recorded_at": False}
+
+
+def form_of(here: Shelf, column: str) -> str | None:
+    """Which form a cell has, as `EXPECTED` names them, or None for text."""
+    kind = here.table.c[column].type
+    forms = {DateTime: "instant", Date: "day", Numeric: "number", Integer: "whole", Boolean: "truth"}
+    return next((form for type_, form in forms.items() if isinstance(kind, type_)), None)
+
+
+def expected_in(here: Shelf, column: str) -> str | None:
+    if form := form_of(here, column):
+        return EXPECTED[form]
+    annotation = here.fact.model_fields[column].annotation
+    choices = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, StrEnum)]
+    return "one of " + ", ".join(choices[0]) if choices else None
+
+
+class Layout:
+    """How the rows under one header become facts of one kind."""
+
+    def __init__(self, here: Shelf, header: Sequence[str]) -> None:
+        self.shelf, self.header = here, header
+        self.blank = {"title": ""} if "title" in header else {}
+        self.instants = [name for name in header if form_of(here, name) == "instant"]
+        self.plain = {
+            name: form.fullmatch
+            for name in header
+            for form in [{"day": DAY, "number": NUMBER, "whole": NUMBER}.get(form_of(here, name) or "")]
+            if form
+        }
+        self.validate: Callable[[dict[str, Any]], Any] = here.fact.model_validate
+        self.values = itemgetter(*here.columns)
+
+    def row(self, cells: Sequence[str]) -> dict[str, Any]:
+        """An empty cell is the same as none, but for a title."""
+        return self.blank | {name: cell for name, cell in zip(self.header, cells, strict=True) if cell}
+
+    def dated(self, row: dict[str, Any]) -> bool:
+        """Whether the school's time zone is needed, to say when a day begins or ends."""
+        return any(len(row.get(name, "")) == 10 for name in self.instants)
+
+    def place(self, row: dict[str, Any]) -> tuple[str, str]:
+        """The table and id whose time zone the row's days are in."""
+        if "time_zone" in self.header:
+            return "zone", row.get("time_zone", "")
+        column = "school_id" if "school_id" in self.header else "class_id"
+        return column.removesuffix("_id"), row.get(column, "")
+
+    def read(self, row: dict[str, Any], zone: ZoneInfo, recorded_at: datetime) -> Values:
+        """The values in the order of the shelf's columns. Raises `InvalidRow` with everything that is wrong."""
+        shown = row.copy()
+        faults = self._read(row, zone)
+        time = row.pop("recorded_at", recorded_at)
+        for name in self.shelf.times:
+            row[name] = time
+        try:
+            values: Values = self.values(self.validate(row).__dict__)
+        except ValidationError as error:
+            faults += self._faults(error)
+        if faults:
+            raise InvalidRow([(column, self._message(column, text, shown)) for column, text in dict(faults).items()])
+        return values
+
+    def _read(self, row: dict[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
+        faults = [(name, "expected") for name, plain in self.plain.items() if name in row and not plain(row[name])]
+        for name in self.instants:
+            if name in row:
+                try:
+                    row[name] = _instant(row[name], name, zone)
+                except (ValueError, OverflowError):
+                    faults.append((name, "expected"))
+        for name, _ in faults:
+            row[name] = None
+        return faults
+
+    def _faults(self, error: ValidationError) -> list[tuple[str, str]]:
+        """Those of a cell that could not be read at all are known already, under a better name."""
+        faults = []
+        for detail in error.errors(include_url=False, include_context=False):
+            name = str(detail["loc"][0])
+            if detail["input"] is not None:
+                faults.append(("recorded_at" if name in SOURCE_TIMES else name, _reason(detail["type"], detail["msg"])))
+        return faults
+
+    def _message(self, column: str, reason: str, row: dict[str, Any]) -> str:
+        if reason == "required":
+            return "is required"
+        found = row.get(column, "")
+        found = f"{found[:SHOWN]}…" if len(found) > SHOWN else found
+        expected = expected_in(self.shelf, column)
+        if reason == "expected" and expected:
+            return f"expected {expected}; found {found!r}"
+        return f"{reason}; found {found!r}"
+
+
+def _instant(cell: str, column: str, zone: ZoneInfo) -> datetime:
+    if DAY.fullmatch(cell):
+        return start_of_day(date.fromisoformat(cell) + timedelta(days=column in ENDS_OF_DAYS), zone)
+    instant = datetime.fromisoformat(cell)
+    if instant.tzinfo is None:
+        raise ValueError
+    return instant
+
+
+def _reason(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "required"
+    if kind == "enum" or kind.endswith(("_parsing", "_type", "_from_float")):
+        return "expected"
+    return message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("Decimal input ")

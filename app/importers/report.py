@@ -1,0 +1,56 @@
+"""What an import did, or why it did nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MOST_PROBLEMS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class CellProblem:
+    """What is wrong in a file: the line counts from 1, the header's; without a column it is the whole line."""
+
+    code: str
+    message: str
+    file: str
+    line: int | None = None
+    column: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return f"{place}: {self.column}: {self.message}" if self.column else f"{place}: {self.message}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """`stored` facts changed something; `unchanged` ones were older than what is stored, or equal to it."""
+
+    stored: int = 0
+    unchanged: int = 0
+    problems: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """`problems` are the first 1,000; each file's tally counts all. With one of them nothing is stored.
+
+    `class_ids` are the classes whose metrics may have changed, sorted.
+    """
+
+    dry_run: bool = False
+    files: dict[str, Tally] = field(default_factory=dict)
+    problems: list[CellProblem] = field(default_factory=list)
+    class_ids: list[str] = field(default_factory=list)
+
+    @property
+    def problem_count(self) -> int:
+        return sum(tally.problems for tally in self.files.values())
+
+    def tally(self, file: str) -> Tally:
+        return self.files.setdefault(file, Tally())
+
+    def add(self, problem: CellProblem, *, count: int = 1) -> None:
+        self.tally(problem.file).problems += count
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)

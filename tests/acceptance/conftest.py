@@ -1,0 +1,3 @@
+from tests.serving import api, services, world
+
+__all__ = ["api", "services", "world"]

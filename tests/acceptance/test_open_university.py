@@ -1,0 +1,163 @@
+"""Real records of a university: converted, imported, and calculated twice, by the product and by the definitions."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database import transaction
+from app.importers.csv_folder import import_folder
+from app.importers.report import Tally
+from app.metrics import METRIC_NAMES
+from app.performance import calculate_many, recalculate_many
+from examples.open_university import convert
+from tests import independent
+
+ROOT = Path(__file__).parents[2]
+DATASET = ROOT.parent / "shared" / "data" / "open-university"
+CLASSES = ("AAA-2013J", "AAA-2014J", "EEE-2014B")
+LENGTHS = dict(zip(CLASSES, (268, 269, 241), strict=True))
+
+pytestmark = pytest.mark.skipif(not DATASET.is_dir(), reason=f"the Open University dataset is not at {DATASET}")
+
+T = TypeVar("T")
+
+
+def source(name: str) -> list[dict[str, str]]:
+    with (DATASET / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def course(row: dict[str, str]) -> str:
+    return f"{row['code_module']}-{row['code_presentation']}"
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    convert(DATASET, tmp_path / "converted")
+    return tmp_path / "converted"
+
+
+async def rows(engine: AsyncEngine, statement: str) -> list[tuple[Any, ...]]:
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+
+async def test_every_record_arrives(engine: AsyncEngine, folder: Path) -> None:
+    report = await import_folder(engine, folder)
+    assert report.problems == []
+    assert {name.removesuffix(".csv"): tally.stored for name, tally in report.files.items()} == {
+        "schools": 1,
+        "people": len({row["id_student"] for row in source("studentInfo")}),
+        "classes": 3,
+        "enrollments": len(source("studentRegistration")),
+        "categories": len(source("assessments")),
+        "activities": len(source("assessments")),
+        "submissions": len(source("studentAssessment")),
+    }
+
+
+async def test_blanks_stay_blank_and_zeros_zero(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder)
+    scores = Counter(row["score"] for row in source("studentAssessment"))
+    assert await rows(
+        engine, "SELECT count(*) FILTER (WHERE score IS NULL), count(*) FILTER (WHERE score = 0) FROM submission"
+    ) == [(scores["?"] + scores[""], scores["0"])]
+
+
+async def test_a_second_import_or_conversion_changes_nothing(engine: AsyncEngine, folder: Path) -> None:
+    tables = ("school", "person", "class", "enrollment", "category", "activity", "submission")
+    statements = [f'SELECT xmin::text, t::text FROM "{table}" t ORDER BY 2' for table in tables]
+    first = await import_folder(engine, folder)
+    before = [await rows(engine, statement) for statement in statements]
+    convert(DATASET, folder)
+    second = await import_folder(engine, folder)
+    assert [await rows(engine, statement) for statement in statements] == before
+    assert second.files == {name: Tally(0, tally.stored, 0) for name, tally in first.files.items()}
+
+
+async def test_the_numbers_are_those_of_the_definitions(engine: AsyncEngine, folder: Path) -> None:
+    """Long after, as a term ends, and in the midst of each."""
+    await import_folder(engine, folder)
+    async with engine.connect() as connection:
+        for class_id in CLASSES:
+            facts = await load(connection, class_id)
+            assert facts.klass.begins
+            days = (-30, 0, 20, 100, 150, LENGTHS[class_id], 4000)
+            for at in (facts.klass.begins + timedelta(days=day, hours=9) for day in days):
+                row = (await calculate_many(connection, [class_id], at))[class_id]
+                assert {name: row[name] for name in METRIC_NAMES} == independent.calculate(facts, at), (class_id, at)
+
+
+async def test_the_numbers_can_be_counted_in_the_source(engine: AsyncEngine, folder: Path) -> None:
+    """By a shorter way than the definitions': what they come to for classes that ended long ago."""
+    report = await import_folder(engine, folder)
+    async with transaction(engine) as connection:
+        records = {record.class_id: record for record in await recalculate_many(connection, report.class_ids)}
+    for class_id in CLASSES:
+        stayed = students_of(class_id)
+        grades = grades_of(class_id, stayed)
+        record = records[class_id]
+        assert record.explanation["students"] == len(stayed)
+        assert record.activities_created == sum(course(row) == class_id for row in source("assessments"))
+        assert record.average_grade == pytest.approx(sum(grades.values()) / len(grades), abs=0.006)
+        assert record.passing_rate == pytest.approx(
+            100 * sum(grade >= 40 for grade in grades.values()) / len(grades), abs=0.006
+        )
+        assert record.attendance_rate is None
+        assert record.teacher_feedback_rate == 0
+
+
+def students_of(class_id: str) -> set[str]:
+    """Who had not unregistered when the last day was over."""
+    return {
+        row["id_student"]
+        for row in source("studentRegistration")
+        if course(row) == class_id
+        and (row["date_unregistration"] in ("?", "") or int(row["date_unregistration"]) >= LENGTHS[class_id])
+    }
+
+
+def grades_of(class_id: str, students: set[str]) -> dict[str, float]:
+    """Each assessment is out of 100 and a category of its own: a grade is the mean of scores by weight."""
+    weights = {row["id_assessment"]: float(row["weight"]) for row in source("assessments") if course(row) == class_id}
+    totals: dict[str, float] = {}
+    weight_of: dict[str, float] = {}
+    for row in source("studentAssessment"):
+        student, weight = row["id_student"], weights.get(row["id_assessment"], 0)
+        if weight and student in students and row["score"] not in ("?", ""):
+            totals[student] = totals.get(student, 0) + weight * float(row["score"])
+            weight_of[student] = weight_of.get(student, 0) + weight
+    return {student: total / weight_of[student] for student, total in totals.items()}
+
+
+async def load(connection: AsyncConnection, class_id: str) -> independent.Facts:
+    (school,) = await all_of(connection, independent.School, "school", "true", class_id)
+    (klass,) = await all_of(connection, independent.Class, "class", "id = :class_id", class_id)
+    own = "class_id = :class_id"
+    return independent.Facts(
+        school=school,
+        klass=klass,
+        enrollments=await all_of(connection, independent.Enrollment, "enrollment", own, class_id),
+        categories=await all_of(connection, independent.Category, "category", own, class_id),
+        activities=await all_of(connection, independent.Activity, "activity", own, class_id),
+        submissions=await all_of(connection, independent.Submission, "submission", own, class_id),
+    )
+
+
+async def all_of(connection: AsyncConnection, kind: type[T], table: str, which: str, class_id: str) -> list[T]:
+    columns = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]
+    found = await connection.execute(
+        text(f'SELECT {columns} FROM "{table}" WHERE {which}').bindparams(
+            **({"class_id": class_id} if ":" in which else {})
+        )
+    )
+    return [kind(**row) for row in found.mappings()]

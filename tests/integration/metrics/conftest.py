@@ -1,0 +1,3 @@
+from tests.classroom import calculator, expect
+
+__all__ = ["calculator", "expect"]

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.errors import BadInput
+from app.importers.csv_folder import FILES, import_folder
+from app.importers.report import Report, Tally
+from app.shelf import TABLES
+
+MONDAY = datetime(2024, 9, 2, 8, tzinfo=UTC)
+FOLDER = {
+    "schools.csv": "id,title,time_zone\nschool,Our School,Atlantic/Azores\n",
+    "people.csv": "id,school_id\nann,school\nben,school\ntom,school\n",
+    "classes.csv": "id,school_id,title,begins,ends,weighted\nalgebra,school,Algebra,2024-09-01,2025-06-30,yes\n",
+    "enrollments.csv": "class_id,id,person_id,role\n"
+    "algebra,1,ann,STUDENT\nalgebra,2,ben,STUDENT\nalgebra,3,tom,TEACHER\n",
+    "categories.csv": "class_id,id,title,weight\nalgebra,tests,Tests,40\n",
+    "activities.csv": "class_id,id,category_id,title,max_points,due_at,published_at\n"
+    "algebra,quiz,tests,Quiz,10,2024-10-26,2024-09-02T08:00:00Z\n"
+    "algebra,essay,,Essay,20,,2024-09-02\n",
+    "submissions.csv": "class_id,activity_id,student_id,submitted_at,score,graded_at,graded_automatically,feedback\n"
+    "algebra,quiz,ann,2024-10-01T10:00:00+02:00,7.50,2024-10-02T08:00:00Z,TRUE,Well done\n"
+    "algebra,quiz,ben,2024-10-01T11:00:00Z,,,,\n",
+    "excusals.csv": "class_id,activity_id,student_id\nalgebra,essay,ben\n",
+    "attendance.csv": "class_id,student_id,session_date,status\n"
+    "algebra,ann,2024-09-02,PRESENT\nalgebra,ben,2024-09-02,LATE\n",
+    "points_awards.csv": "class_id,id,student_id,points,awarded_at\nalgebra,p1,ann,5,2024-09-03T08:00:00Z\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in FOLDER.items():
+        put(tmp_path, name, content)
+    return tmp_path
+
+
+def put(folder: Path, name: str, content: str | bytes) -> None:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.utime(path, (MONDAY.timestamp(), MONDAY.timestamp()))
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> None:
+    assert old in FOLDER[name]
+    put(folder, name, FOLDER[name].replace(old, new))
+
+
+async def rows(engine: AsyncEngine, statement: str) -> list[tuple[Any, ...]]:
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+
+async def dump(engine: AsyncEngine) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything, and which transaction wrote it."""
+    tables = dict.fromkeys(str(table.__tablename__) for table in TABLES.values())
+    return {table: await rows(engine, f'SELECT xmin::text, t::text FROM "{table}" t ORDER BY 2') for table in tables}
+
+
+async def problems(engine: AsyncEngine, folder: Path) -> list[str]:
+    """What is wrong with a folder; in which case nothing is stored."""
+    report = await import_folder(engine, folder)
+    assert not any((await dump(engine)).values())
+    assert report.class_ids == []
+    assert all(tally.stored == 0 for tally in report.files.values())
+    return [f"{problem.code} {problem}" for problem in report.problems]
+
+
+async def test_a_folder_is_stored(engine: AsyncEngine, folder: Path) -> None:
+    report = await import_folder(engine, folder)
+    assert report.problems == []
+    assert report.class_ids == ["algebra"]
+    assert {name: tally.stored for name, tally in report.files.items()} == {
+        name: content.count("\n") - 1 for name, content in FOLDER.items()
+    }
+
+
+async def test_a_second_run_changes_nothing(engine: AsyncEngine, folder: Path) -> None:
+    first = await import_folder(engine, folder)
+    before = await dump(engine)
+    second = await import_folder(engine, folder)
+    assert await dump(engine) == before
+    assert second.class_ids == []
+    assert second.files == {name: Tally(0, tally.stored, 0) for name, tally in first.files.items()}
+
+
+async def test_a_dry_run_says_what_would_change_and_changes_nothing(engine: AsyncEngine, folder: Path) -> None:
+    rehearsal = await import_folder(engine, folder, dry_run=True)
+    assert not any((await dump(engine)).values())
+    report = await import_folder(engine, folder)
+    assert (rehearsal.files, rehearsal.class_ids) == (report.files, report.class_ids)
+
+
+async def test_any_file_may_be_absent(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder)
+    for name in FOLDER:
+        os.unlink(folder / name)
+    put(folder, "attendance.csv", "class_id,student_id,session_date,status\nalgebra,ann,2024-09-03,ABSENT\n")
+    assert (await import_folder(engine, folder)).files == {"attendance.csv": Tally(1, 0, 0)}
+
+
+async def test_both_halves_of_a_submission_are_stored(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder)
+    columns = "submitted_at, score, graded_at, graded_automatically, feedback, recorded_at, grade_recorded_at, attempt"
+    assert await rows(engine, f"SELECT {columns} FROM submission ORDER BY student_id") == [
+        (
+            datetime(2024, 10, 1, 8, tzinfo=UTC),
+            Decimal("7.5"),
+            datetime(2024, 10, 2, 8, tzinfo=UTC),
+            True,
+            "Well done",
+            MONDAY,
+            MONDAY,
+            1,
+        ),
+        (datetime(2024, 10, 1, 11, tzinfo=UTC), None, None, False, None, MONDAY, MONDAY, 1),
+    ]
+
+
+async def test_a_file_without_columns_of_grades_says_nothing_about_them(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder)
+    key = "class_id,activity_id,student_id"
+    put(folder, "submissions.csv", f"{key},submitted_at\nalgebra,quiz,ann,2024-10-03T10:00:00Z\n")
+    await import_folder(engine, folder, recorded_at=datetime(2024, 9, 9, tzinfo=UTC))
+    put(folder, "submissions.csv", f"{key},score,recorded_at\nalgebra,quiz,ann,9,2024-09-10\n")
+    await import_folder(engine, folder)
+    statement = "SELECT submitted_at, score FROM submission WHERE student_id = 'ann'"
+    assert await rows(engine, statement) == [(datetime(2024, 10, 3, 10, tzinfo=UTC), Decimal(9))]
+
+
+async def test_a_date_alone_is_a_day_of_the_school(engine: AsyncEngine, folder: Path) -> None:
+    """The Azores are an hour behind UTC; in summer, until the clocks go back on 27 October at their midnight, not."""
+    await import_folder(engine, folder)
+    assert await rows(engine, "SELECT begins, ends FROM class") == [
+        (datetime(2024, 9, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC))
+    ]
+    assert await rows(engine, "SELECT due_at, published_at FROM activity ORDER BY id DESC") == [
+        (datetime(2024, 10, 27, tzinfo=UTC), MONDAY),
+        (None, datetime(2024, 9, 2, tzinfo=UTC)),
+    ]
+
+
+async def test_the_source_time_is_of_the_row_then_given_then_of_the_file(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "people.csv", "id,school_id,recorded_at\nann,school,2024-01-31\nben,school,\ntom,school,\n")
+    given = datetime(2024, 5, 1, tzinfo=UTC)
+    await import_folder(engine, folder)
+    await import_folder(engine, folder, recorded_at=given)
+    statement = "SELECT id, recorded_at FROM person ORDER BY id"
+    own = datetime(2024, 1, 31, 1, tzinfo=UTC)
+    assert await rows(engine, statement) == [("ann", own), ("ben", MONDAY), ("tom", MONDAY)]
+
+
+async def test_what_spreadsheets_do_to_a_file_is_no_matter(engine: AsyncEngine, folder: Path) -> None:
+    content = '\ufeffid,school_id,title\r\nalgebra,school,"Algebra,\r\nthe ""first"""\r\n\r\nempty,school,\r\n'
+    put(folder, "classes.csv", content)
+    assert (await import_folder(engine, folder)).problems == []
+    expected = [('Algebra,\r\nthe "first"',), ("",)]
+    assert await rows(engine, "SELECT title FROM class ORDER BY id") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        (
+            "people.csv",
+            "id,school_id",
+            "id,School_id",
+            [
+                "COLUMN_UNKNOWN people.csv:1: School_id: there is no such column; did you mean school_id?",
+                "COLUMN_MISSING people.csv:1: school_id: this column is required",
+            ],
+        ),
+        ("people.csv", "id,school_id", "id,school_id,id", ["COLUMN_REPEATED"]),
+        ("people.csv", FOLDER["people.csv"], "", ["COLUMN_MISSING people.csv:1: id", "COLUMN_MISSING"]),
+        (
+            "people.csv",
+            "ben,school",
+            "ben,school,x",
+            ["ROW_LENGTH people.csv:3: expected 2 cells, as in the header; found 3"],
+        ),
+        ("people.csv", "ben,school", "ben", ["ROW_LENGTH people.csv:3: expected 2 cells, as in the header; found 1"]),
+        ("people.csv", "tom,school", ",school", ["CELL_INVALID people.csv:4: id: is required"]),
+        (
+            "attendance.csv",
+            "LATE",
+            "late",
+            ["CELL_INVALID attendance.csv:3: status: expected one of PRESENT, ABSENT, LATE, EXCUSED; found 'late'"],
+        ),
+        (
+            "attendance.csv",
+            "ben,2024-09-02",
+            "ben,02.09.2024",
+            ["CELL_INVALID attendance.csv:3: session_date: expected a date, such as 2024-09-02; found '02.09.2024'"],
+        ),
+        (
+            "submissions.csv",
+            "7.50",
+            '"7,5"',
+            ["CELL_INVALID submissions.csv:2: score: expected a number, such as 7.5; found '7,5'"],
+        ),
+        (
+            "submissions.csv",
+            "7.50",
+            "-1",
+            ["CELL_INVALID submissions.csv:2: score: should be greater than or equal to 0"],
+        ),
+        ("submissions.csv", "2024-10-01T11:00:00Z", "1727780400", ["CELL_INVALID submissions.csv:3: submitted_at"]),
+        ("submissions.csv", "2024-10-01T11:00:00Z", "2024-10-01T11:00:00", ["CELL_INVALID submissions.csv:3: sub"]),
+        ("submissions.csv", "TRUE", "si", ["CELL_INVALID submissions.csv:2: graded_automatically: expected true or"]),
+        ("schools.csv", "Atlantic/Azores", "Azores", ["CELL_INVALID schools.csv:2: time_zone: must be an IANA time"]),
+        (
+            "classes.csv",
+            "2025-06-30",
+            "2024-08-30",
+            ["CELL_INVALID classes.csv:2: ends: must not be before begins; found '2024-08-30'"],
+        ),
+        (
+            "classes.csv",
+            ",school,",
+            ",skool,",
+            ["SCHOOL_NOT_FOUND classes.csv:2: school_id: There is no school 'skool'."],
+        ),
+        ("enrollments.csv", "3,tom", "3,tim", ["PERSON_NOT_FOUND enrollments.csv:4: person_id"]),
+        ("activities.csv", "quiz,tests", "quiz,texts", ["CATEGORY_NOT_FOUND activities.csv:2: category_id"]),
+        ("excusals.csv", "essay", "poem", ["ACTIVITY_NOT_FOUND excusals.csv:2: activity_id"]),
+        ("points_awards.csv", "algebra,p1", "biology,p1", ["CLASS_NOT_FOUND points_awards.csv:2: class_id"]),
+    ],
+)
+async def test_a_problem_is_named_where_it_is_and_nothing_is_stored(
+    engine: AsyncEngine, folder: Path, name: str, old: str, new: str, expected: list[str]
+) -> None:
+    edit(folder, name, old, new)
+    found = await problems(engine, folder)
+    assert len(found) == len(expected)
+    assert all(problem.startswith(start) for problem, start in zip(found, expected, strict=True)), found
+
+
+async def test_all_problems_of_all_files_are_reported_at_once(engine: AsyncEngine, folder: Path) -> None:
+    edit(folder, "people.csv", "ben,school", "ben,skool")
+    edit(folder, "attendance.csv", "LATE", "TARDY")
+    edit(folder, "points_awards.csv", "ann,5", "nobody,5.5")
+    assert [problem.split()[1] for problem in await problems(engine, folder)] == [
+        "attendance.csv:3:",
+        "points_awards.csv:2:",
+        "people.csv:3:",
+    ]
+
+
+async def test_a_row_that_is_not_understood_does_not_blame_those_that_refer_to_it(
+    engine: AsyncEngine, folder: Path
+) -> None:
+    edit(folder, "classes.csv", "yes", "perhaps")
+    assert len(await problems(engine, folder)) == 1
+
+
+async def test_lines_are_counted_as_an_editor_shows_them(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "schools.csv", 'id,title,time_zone\nschool,"Our\n\nSchool",UTC\n\nother,Other,Nowhere\n')
+    assert (await problems(engine, folder))[0].startswith("CELL_INVALID schools.csv:6: time_zone")
+
+
+async def test_bytes_that_are_not_utf8_are_named(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "schools.csv", "id,title,time_zone\nschool,École,UTC\n".encode("latin-1"))
+    assert (await problems(engine, folder))[0].startswith("FILE_NOT_UTF8 schools.csv:2: is not UTF-8 (byte 8 ")
+    put(folder, "schools.csv", "id,title,time_zone\nschool,School,UTC\n".encode("utf-16"))
+    assert (await problems(engine, folder))[0].startswith("FILE_NOT_UTF8 schools.csv:1: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param('id,school_id\nann,"school\nben,school\n', id="a quotation mark left open"),
+        pytest.param('id,school_id\nann,"sch"ool\n', id="a quotation mark not doubled"),
+        pytest.param('id,school_id\nann,"' + "x" * 200_000 + '"\n', id="a cell without bound"),
+        pytest.param("id,school_id\nann," + "x" * 2_000_000, id="a line without bound"),
+    ],
+)
+async def test_a_file_that_cannot_be_parsed_is_a_problem(engine: AsyncEngine, folder: Path, content: str) -> None:
+    put(folder, "people.csv", content)
+    assert (await problems(engine, folder))[0].startswith("FILE_NOT_CSV people.csv:2: cannot be read from here on")
+
+
+@pytest.mark.parametrize("text", ["a\0b", "=1+1", "a\tb\\N", "\\.", "'; DROP TABLE person; --"])
+async def test_cells_are_only_ever_text(engine: AsyncEngine, folder: Path, text: str) -> None:
+    put(folder, "schools.csv", f"id,title,time_zone\nschool,{text},UTC\n")
+    if "\0" in text:
+        assert "must not contain a NUL" in (await problems(engine, folder))[0]
+    else:
+        await import_folder(engine, folder)
+        assert await rows(engine, "SELECT title FROM school") == [(text,)]
+
+
+async def test_a_file_with_another_name_is_a_problem(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "enrolments.csv", "")
+    assert await problems(engine, folder) == [
+        "FILE_UNKNOWN enrolments.csv: there is no such file; did you mean enrollments.csv?"
+    ]
+
+
+async def test_links_and_folders_are_not_followed(engine: AsyncEngine, folder: Path, tmp_path: Path) -> None:
+    (folder / "people.csv").rename(tmp_path / "elsewhere.txt")
+    (folder / "people.csv").symlink_to(tmp_path / "elsewhere.txt")
+    (folder / "excusals.csv").unlink()
+    (folder / "excusals.csv").mkdir()
+    assert [problem.split(":")[0] for problem in await problems(engine, folder)] == [
+        "FILE_NOT_PLAIN excusals.csv",
+        "FILE_NOT_PLAIN people.csv",
+    ]
+
+
+async def test_a_file_from_the_future_is_a_problem(engine: AsyncEngine, folder: Path) -> None:
+    os.utime(folder / "people.csv", (4e9, 4e9))
+    assert "RECORDED_IN_FUTURE people.csv" in (await problems(engine, folder))[0]
+
+
+async def test_problems_are_all_counted_and_the_first_thousand_kept(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "people.csv", FOLDER["people.csv"] + "x,nowhere\n" * 1500)
+    put(folder, "excusals.csv", "class_id,activity_id,student_id\n" + "nowhere,x,x\n" * 1500)
+    put(folder, "attendance.csv", "class_id,student_id,session_date,status\n" + ",,,\n" * 100)
+    report = await import_folder(engine, folder)
+    assert len(report.problems) == 1000
+    assert report.problem_count == 1500 + 1500 + 400
+
+
+@pytest.mark.parametrize("content", [None, "no files"])
+async def test_a_folder_without_files_is_bad_input(engine: AsyncEngine, tmp_path: Path, content: str | None) -> None:
+    with pytest.raises(BadInput, match="is not a folder" if content is None else "has no CSV files"):
+        await import_folder(engine, tmp_path / "nowhere" if content is None else tmp_path)
+
+
+async def test_progress_is_told_by_file_and_rows(engine: AsyncEngine, folder: Path) -> None:
+    heard: list[tuple[str, int]] = []
+    await import_folder(engine, folder, progress=lambda file, count: heard.append((file, count)))
+    assert heard == [(name, FOLDER[name].count("\n") - 1) for name in FILES]
+
+
+async def test_an_import_corrects_and_is_corrected(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder)
+    edit(folder, "attendance.csv", "LATE", "ABSENT")
+    report: Report = await import_folder(engine, folder, recorded_at=datetime(2024, 9, 3, tzinfo=UTC))
+    assert report.files["attendance.csv"] == Tally(2, 0, 0)
+    edit(folder, "attendance.csv", "LATE", "PRESENT")
+    report = await import_folder(engine, folder)
+    assert report.files["attendance.csv"] == Tally(0, 2, 0)
+    assert await rows(engine, "SELECT status FROM attendance ORDER BY student_id") == [("PRESENT",), ("ABSENT",)]

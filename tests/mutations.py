@@ -1,0 +1,245 @@
+"""Ways to spoil a statement: each condition, join, bound and number of it taken away or changed, one at a time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from tests.sqltext import Span, Statement, replaced
+
+COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "<>": "="}
+SIGNS = {"+": "-", "-": "+", "*": "/", "/": "*"}
+FUNCTIONS = {"min": "max", "max": "min", "sum": "max", "bool_or": "bool_and", "greatest": "least", "least": "greatest"}
+WRAPPERS = {"coalesce", "nullif", "round", "greatest", "least", "btrim"}
+NOT_BEFORE_A_TERM = {"(", ",", "SELECT", "THEN", "ELSE", "WHEN", "=>"}
+NOT_ALTERED = {"'infinity'", "'-infinity'", "''", "'UTC'"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    kind: str
+    place: str
+    line: int
+    was: str
+    becomes: str
+    sql: str
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        again = f" (#{self.number})" if self.number > 1 else ""
+        return f"{self.kind} | {self.place} | {self.was} -> {self.becomes}{again}"
+
+
+Edit = tuple[str, Span, str, str]
+"""What kind of change, of which tokens, to what, and what to show of the place."""
+Rule = Callable[[Statement], Iterator[Edit]]
+
+
+def conditions(s: Statement) -> Iterator[Edit]:
+    """An operand of AND, and a condition as a whole, becomes true; an operand of OR false."""
+    for condition in s.conditions():
+        for operands in condition.alternatives:
+            if len(operands) > 1 or (condition.introduced_by and len(condition.alternatives) == 1):
+                yield from (("condition", span, "TRUE", "") for span in operands)
+        if len(condition.alternatives) > 1 or condition.introduced_by == "WHEN":
+            for operands in condition.alternatives:
+                yield "alternative", Span(operands[0].first, operands[-1].end), "FALSE", ""
+
+
+def comparisons(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] in COMPARISONS:
+            yield "comparison", Span(n, n + 1), COMPARISONS[s[n]], around(s, n)
+
+
+def joins(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] == "JOIN" and s[n - 1] == "LEFT":
+            yield "join", Span(n - 1, n + 1), "JOIN", f"LEFT JOIN {s[n + 1]}"
+        elif s[n] == "JOIN" and s[n - 1] != "CROSS":
+            yield "join", Span(n, n + 1), "LEFT JOIN", f"JOIN {s[n + 1]}"
+
+
+def nulls_and_negations(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s.follows(n, "IS", "NOT", "TRUE"):
+            yield "null", Span(n, n + 3), "IS FALSE", around(s, n)
+        elif s.follows(n, "IS", "NOT", "NULL"):
+            yield "null", Span(n, n + 3), "IS NULL", around(s, n)
+        elif s.follows(n, "IS", "NULL"):
+            yield "null", Span(n, n + 2), "IS NOT NULL", around(s, n)
+        elif s[n] == "NOT" and s[n - 1] != "IS":
+            yield "negation", Span(n, n + 1), "", around(s, n)
+
+
+def cases(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] == "ELSE":
+            end = next(k for k in range(n, len(s)) if s[k] == "END")
+            yield "else", Span(n, end), "", ""
+
+
+def wrappers(s: Statement) -> Iterator[Edit]:
+    """coalesce(x, 0) becomes x; greatest(x, y) becomes x, and y."""
+    for n in range(len(s)):
+        if s[n] in WRAPPERS and s[n + 1] == "(":
+            kept = s.arguments(n) if s[n] in ("greatest", "least") else s.arguments(n)[:1]
+            yield from (("wrapper", Span(n, s.closing[n + 1] + 1), f"({s.source(a)})", "") for a in kept)
+
+
+def functions(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] in FUNCTIONS and s[n + 1] == "(":
+            yield "function", Span(n, n + 1), FUNCTIONS[s[n]], s.source(Span(n, s.closing[n + 1] + 1))
+
+
+def distinctness_and_order(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s.follows(n, "DISTINCT", "ON"):
+            yield "distinct", Span(n, s.closing[n + 2] + 1), "", ""
+        elif s[n] == "DISTINCT":
+            yield "distinct", Span(n, n + 1), "", around(s, n)
+        elif s[n] == "DESC":
+            yield "order", Span(n, n + 1), "", around(s, n)
+
+
+def keys(s: Statement) -> Iterator[Edit]:
+    """DISTINCT ON one column less, and ORDER BY with it."""
+    for n in range(len(s)):
+        if s.follows(n, "DISTINCT", "ON"):
+            listed = Span(n + 3, s.closing[n + 2])
+            order = next(k for k in range(n, len(s)) if s.follows(k, "ORDER", "BY")) + 2
+            columns = s.split(listed, ",")
+            for column in columns:
+                width = column.end - column.first
+                again = order + column.first - listed.first
+                separator = column.end if column.end < listed.end else column.first - 1
+                cut = [separator, *range(column.first, column.end)]
+                cut += [again + width, *range(again, again + width)]
+                edits = [(s.tokens[k].start, s.tokens[k].end, "") for k in cut]
+                whole = Span(n, again + width + 1)
+                yield "key", whole, edited(s, whole, edits), s.source(column)
+
+
+def edited(s: Statement, span: Span, edits: list[tuple[int, int, str]]) -> str:
+    base = s.tokens[span.first].start
+    return replaced(s.source(span), [(start - base, end - base, text) for start, end, text in edits])
+
+
+def lists(s: Statement) -> Iterator[Edit]:
+    """Rows of VALUES, branches of UNION ALL, and columns of GROUP BY, one less of each."""
+    for group in s.groups():
+        level = list(s.level(group))
+        if s[group.first] == "VALUES":
+            yield from without_one(s, "row", s.split(Span(group.first + 1, group.end), ","))
+        for n in level:
+            if s.follows(n, "GROUP", "BY"):
+                end = next((k for k in level if k > n and s[k] in ("HAVING", "ORDER")), group.end)
+                yield from without_one(s, "grouping", s.split(Span(n + 2, end), ","))
+        branches = s.split(group, "UNION")
+        if len(branches) > 1:
+            selects = [Span(b.first + (s[b.first] == "ALL"), b.end) for b in branches]
+            yield from without_one(s, "branch", selects)
+
+
+def without_one(s: Statement, kind: str, parts: list[Span]) -> Iterator[Edit]:
+    """The separator goes too: the one before or, for the first of several, the one after."""
+    for k, part in enumerate(parts[: len(parts) if len(parts) > 1 else 0]):
+        span = Span(parts[k - 1].end, part.end) if k else Span(part.first, parts[1].first)
+        yield kind, span, "", s.source(part)
+
+
+def arithmetic(s: Statement) -> Iterator[Edit]:
+    for n in range(1, len(s)):
+        if s[n] not in SIGNS or s[n - 1] in NOT_BEFORE_A_TERM:
+            continue
+        yield "sign", Span(n, n + 1), SIGNS[s[n]], around(s, n)
+        if s[n] in "+-":
+            yield "term", Span(n, end_of_term(s, n + 1)), "", around(s, n)
+
+
+def end_of_term(s: Statement, n: int) -> int:
+    """Behind the product that begins at a token."""
+    while True:
+        if s[n] == "interval":
+            return n + 2
+        while s[n + 1] == "." or s.closing.get(n + 1):
+            n = n + 2 if s[n + 1] == "." else s.closing[n + 1]
+        n = s.closing.get(n, n)
+        if s.follows(n + 1, "FILTER"):
+            n = s.closing[n + 2]
+        if s[n + 1] not in ("*", "/"):
+            return n + 1
+        n += 2
+
+
+def numbers(s: Statement) -> Iterator[Edit]:
+    for n, token in enumerate(s.tokens):
+        if token.kind == "number":
+            whole, _, decimals = token.text.partition(".")
+            rest = f".{decimals}" if decimals else ""
+            yield "number", Span(n, n + 1), f"{int(whole) + 1}{rest}", around(s, n)
+            if int(whole) > 0:
+                yield "number", Span(n, n + 1), f"{int(whole) - 1}{rest}", around(s, n)
+
+
+def texts(s: Statement) -> Iterator[Edit]:
+    for n, token in enumerate(s.tokens):
+        if token.text.startswith("E'"):
+            yield from characters(s, n)
+        elif token.kind == "text" and token.text not in NOT_ALTERED and s[n - 1] != "interval":
+            yield "text", Span(n, n + 1), f"'not {token.text[1:]}", around(s, n)
+
+
+def characters(s: Statement, n: int) -> Iterator[Edit]:
+    """A list of characters, one less."""
+    text = s[n]
+    for found in re.finditer(r"\\(?:u[0-9A-F]{4}|x[0-9A-F]{2}|.)| (?=\\)", text):
+        yield "character", Span(n, n + 1), text[: found.start()] + text[found.end() :], repr(found.group())
+
+
+def truths(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] in ("true", "false"):
+            yield "truth", Span(n, n + 1), "false" if s[n] == "true" else "true", around(s, n)
+
+
+def types_and_zones(s: Statement) -> Iterator[Edit]:
+    for n in range(len(s)):
+        if s[n] == "::":
+            yield "cast", Span(n, n + 2), "", around(s, n)
+        elif s.follows(n, "TIME", "ZONE"):
+            yield "time zone", Span(n + 2, end_of_term(s, n + 2)), "'UTC'", around(s, n)
+
+
+RULES: tuple[Rule, ...] = (
+    *(conditions, comparisons, joins, nulls_and_negations, cases, wrappers, functions, distinctness_and_order, keys),
+    *(lists, arithmetic, numbers, texts, truths, types_and_zones),
+)
+
+
+def around(s: Statement, n: int) -> str:
+    """A few tokens to either side, to know the place by."""
+    return s.source(Span(max(0, n - 5), min(len(s), n + 6)))
+
+
+def mutate(sql: str) -> list[Mutant]:
+    s = Statement(sql)
+    places = s.places()
+    made = [mutant(s, places, *edit) for rule in RULES for edit in rule(s)]
+    met: Counter[str] = Counter()
+    for n, each in enumerate(made):
+        met[each.name] += 1
+        made[n] = replace(each, number=met[each.name])
+    return made
+
+
+def mutant(s: Statement, places: list[str], kind: str, span: Span, becomes: str, shown: str) -> Mutant:
+    start, end = s.tokens[span.first].start, s.tokens[span.end - 1].end
+    was = " ".join((shown or s.source(span)).split())
+    after = " ".join(becomes.split()) if kind not in ("character", "key") else ""
+    line = s.sql.count("\n", 0, start) + 1
+    return Mutant(kind, places[span.first], line, was, after or "nothing", replaced(s.sql, [(start, end, becomes)]))
