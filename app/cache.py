@@ -51,8 +51,8 @@ class Cache:
         self._settings = settings
         self._redis = Redis.from_pool(_pool(settings.redis_url.get_secret_value()))
         self._turns = asyncio.Semaphore(self._redis.connection_pool.max_connections)
-        self._presence = _Breaker("redis_is_away", "redis_is_back", settings)
-        self._writes = _Breaker("redis_refuses_writes", "redis_takes_writes", settings)
+        self._presence = _Breaker(settings)
+        self._refused = False
 
     async def get_many(self, class_ids: Sequence[str]) -> dict[str, Record | None]:
         """What is known: a record, or None for an id that does not exist. An id that is missing here may exist."""
@@ -92,17 +92,15 @@ class Cache:
         return max(1, round(seconds * 1000 * random.uniform(1 - jitter, 1 + jitter)))  # noqa: S311
 
     async def _write(self, commands: list[Command]) -> None:
-        """In one round trip. Redis may refuse to write (full, read-only) and still be good to read from."""
-        if not commands or not self._writes.admits():
-            return
-        answers = await self._ask(lambda: self._pipeline(commands))
+        """In one round trip. Redis may refuse to write (full, read-only) and still be good to read from; it is told
+        every time nevertheless, for a refused record takes the older one with it."""
+        answers = await self._ask(lambda: self._pipeline(commands)) if commands else None
         if answers is None:
             return
-        refused = next((answer for answer in answers if isinstance(answer, Exception)), None)
-        if refused:
-            self._writes.fails(refused)
-        else:
-            self._writes.works()
+        refusal = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        if refusal and not self._refused:
+            log.warning("redis_refuses_writes", reason=_reason(refusal))
+        self._refused = refusal is not None
 
     async def _pipeline(self, commands: list[Command]) -> list[Any]:
         answers = await self._send(commands)
@@ -148,8 +146,7 @@ class Cache:
 class _Breaker:
     """Lets everyone through until something fails; then nobody for a while, then one at a time to try."""
 
-    def __init__(self, failing: str, working: str, settings: Settings) -> None:
-        self._failing, self._working = failing, working
+    def __init__(self, settings: Settings) -> None:
         self._pause = settings.redis_retry_after
         self._trial = settings.redis_timeout
         self._retry_at: float | None = None
@@ -170,12 +167,12 @@ class _Breaker:
 
     def fails(self, error: Exception) -> None:
         if not self.open:
-            log.warning(self._failing, reason=_reason(error), retry_after=self._pause)
+            log.warning("redis_is_away", reason=_reason(error), retry_after=self._pause)
         self._retry_at = time.monotonic() + self._pause
 
     def works(self) -> None:
         if self.open:
-            log.info(self._working)
+            log.info("redis_is_back")
         self._retry_at = None
 
 

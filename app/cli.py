@@ -37,6 +37,8 @@ def run() -> None:
         cli()
     except ClassPerformanceError as error:
         _complain(str(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except ValidationError as error:
         _complain(*(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
 

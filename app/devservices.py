@@ -52,6 +52,7 @@ def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
         except BlockingIOError:
             yield _running(state)
             return
+        state.unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
             stack.callback(state.unlink, missing_ok=True)
             services = _start(directory, stack, fsync=fsync)
@@ -151,6 +152,8 @@ def _start_valkey(directory: Path, secret: str) -> tuple[subprocess.Popen[bytes]
     config.write_text(
         f'bind 127.0.0.1\nport {port}\nrequirepass {secret}\nsave ""\nappendonly no\n'
         f"dir {directory}\npidfile {directory / 'valkey.pid'}\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n"
+        # Its arguments tell whose it is, as long as it does not rename itself.
+        "set-proc-title no\n"
     )
     log = directory / "server.log"
     server = _spawn([_valkey_binary(), config], log)

@@ -13,8 +13,33 @@ COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "<>": "="}
 SIGNS = {"+": "-", "-": "+", "*": "/", "/": "*"}
 FUNCTIONS = {"min": "max", "max": "min", "sum": "max", "bool_or": "bool_and", "greatest": "least", "least": "greatest"}
 WRAPPERS = {"coalesce", "nullif", "round", "greatest", "least", "btrim"}
-NOT_BEFORE_A_TERM = {"(", ",", "SELECT", "THEN", "ELSE", "WHEN", "=>"}
+NOT_BEFORE_A_TERM = {"(", ",", ".", "SELECT", "THEN", "ELSE", "WHEN", "=>"}
 NOT_ALTERED = {"'infinity'", "'-infinity'", "''", "'UTC'"}
+
+
+KINDS = {
+    "condition": "a condition is always true",
+    "alternative": "an alternative is never true",
+    "comparison": "`<` for `<=`, `>` for `>=`, `=` for `<>`, and back",
+    "join": "`LEFT JOIN` for `JOIN`, and back",
+    "null": "`IS NULL` for `IS NOT NULL`, and back; `IS FALSE` for `IS NOT TRUE`",
+    "negation": "without `NOT`",
+    "else": "without `ELSE`",
+    "wrapper": "without `coalesce`, `nullif`, `round`, `btrim`; one side of `greatest` or `least` alone",
+    "function": "another aggregate: `max` for `min`, for `sum`; `bool_and` for `bool_or`; `count(*)`",
+    "distinct": "without `DISTINCT`",
+    "row": "a row of `VALUES` less",
+    "branch": "a branch of `UNION ALL` less",
+    "grouping": "a column of `GROUP BY` or `PARTITION BY` less",
+    "sign": "`-` for `+`, `/` for `*`, and back",
+    "term": "without what is added or subtracted",
+    "number": "a number one more, one less",
+    "text": "another text",
+    "character": "one character of white space less",
+    "truth": "`true` for `false`, and back",
+    "cast": "without the cast",
+    "time zone": "`UTC` for the time zone",
+}
 
 
 @dataclass(frozen=True)
@@ -92,51 +117,26 @@ def wrappers(s: Statement) -> Iterator[Edit]:
 
 def functions(s: Statement) -> Iterator[Edit]:
     for n in range(len(s)):
-        if s[n] in FUNCTIONS and s[n + 1] == "(":
+        if s[n] == "count" and s[n + 2] not in ("*", "DISTINCT"):
+            yield "function", Span(n + 2, s.closing[n + 1]), "*", around(s, n)
+        elif s[n] in FUNCTIONS and s[n + 1] == "(":
             yield "function", Span(n, n + 1), FUNCTIONS[s[n]], s.source(Span(n, s.closing[n + 1] + 1))
 
 
-def distinctness_and_order(s: Statement) -> Iterator[Edit]:
+def distinctness(s: Statement) -> Iterator[Edit]:
     for n in range(len(s)):
-        if s.follows(n, "DISTINCT", "ON"):
-            yield "distinct", Span(n, s.closing[n + 2] + 1), "", ""
-        elif s[n] == "DISTINCT":
+        if s[n] == "DISTINCT":
             yield "distinct", Span(n, n + 1), "", around(s, n)
-        elif s[n] == "DESC":
-            yield "order", Span(n, n + 1), "", around(s, n)
-
-
-def keys(s: Statement) -> Iterator[Edit]:
-    """DISTINCT ON one column less, and ORDER BY with it."""
-    for n in range(len(s)):
-        if s.follows(n, "DISTINCT", "ON"):
-            listed = Span(n + 3, s.closing[n + 2])
-            order = next(k for k in range(n, len(s)) if s.follows(k, "ORDER", "BY")) + 2
-            columns = s.split(listed, ",")
-            for column in columns:
-                width = column.end - column.first
-                again = order + column.first - listed.first
-                separator = column.end if column.end < listed.end else column.first - 1
-                cut = [separator, *range(column.first, column.end)]
-                cut += [again + width, *range(again, again + width)]
-                edits = [(s.tokens[k].start, s.tokens[k].end, "") for k in cut]
-                whole = Span(n, again + width + 1)
-                yield "key", whole, edited(s, whole, edits), s.source(column)
-
-
-def edited(s: Statement, span: Span, edits: list[tuple[int, int, str]]) -> str:
-    base = s.tokens[span.first].start
-    return replaced(s.source(span), [(start - base, end - base, text) for start, end, text in edits])
 
 
 def lists(s: Statement) -> Iterator[Edit]:
-    """Rows of VALUES, branches of UNION ALL, and columns of GROUP BY, one less of each."""
+    """Rows of VALUES, branches of UNION ALL, and columns of GROUP BY and PARTITION BY, one less of each."""
     for group in s.groups():
         level = list(s.level(group))
         if s[group.first] == "VALUES":
             yield from without_one(s, "row", s.split(Span(group.first + 1, group.end), ","))
         for n in level:
-            if s.follows(n, "GROUP", "BY"):
+            if s.follows(n, "GROUP", "BY") or s.follows(n, "PARTITION", "BY"):
                 end = next((k for k in level if k > n and s[k] in ("HAVING", "ORDER")), group.end)
                 yield from without_one(s, "grouping", s.split(Span(n + 2, end), ","))
         branches = s.split(group, "UNION")
@@ -216,7 +216,7 @@ def types_and_zones(s: Statement) -> Iterator[Edit]:
 
 
 RULES: tuple[Rule, ...] = (
-    *(conditions, comparisons, joins, nulls_and_negations, cases, wrappers, functions, distinctness_and_order, keys),
+    *(conditions, comparisons, joins, nulls_and_negations, cases, wrappers, functions, distinctness),
     *(lists, arithmetic, numbers, texts, truths, types_and_zones),
 )
 
@@ -240,6 +240,6 @@ def mutate(sql: str) -> list[Mutant]:
 def mutant(s: Statement, places: list[str], kind: str, span: Span, becomes: str, shown: str) -> Mutant:
     start, end = s.tokens[span.first].start, s.tokens[span.end - 1].end
     was = " ".join((shown or s.source(span)).split())
-    after = " ".join(becomes.split()) if kind not in ("character", "key") else ""
+    after = " ".join(becomes.split()) if kind != "character" else ""
     line = s.sql.count("\n", 0, start) + 1
     return Mutant(kind, places[span.first], line, was, after or "nothing", replaced(s.sql, [(start, end, becomes)]))

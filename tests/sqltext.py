@@ -18,9 +18,11 @@ TOKEN = re.compile(
 # What a condition cannot go beyond.
 BOUNDS = {
     *("SELECT", "FROM", "WHERE", "HAVING", "ON", "JOIN", "LEFT", "CROSS", "LATERAL", "GROUP", "ORDER", "BY", "UNION"),
+    *("PARTITION", "OVER", "WINDOW"),
     *("ALL", "AS", "VALUES", "FILTER", "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT", "MATERIALIZED", "WITH", ","),
 }
 CONDITIONS = {"WHERE", "HAVING", "ON", "WHEN"}
+PREDICATES = {"bool_or", "bool_and"}
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,17 @@ class Statement:
 
     def conditions(self) -> Iterator[Condition]:
         for group in self.groups():
-            first, introduced_by = group.first, None
+            first, introduced_by = group.first, self._predicate(group)
             for n in [*self.level(group), group.end]:
                 if n == group.end or self[n] in BOUNDS:
                     if first < n:
                         yield self.condition(Span(first, n), introduced_by)
                     first = n + 1
                     introduced_by = self[n] if self[n] in CONDITIONS and self[n - 1] != "DISTINCT" else None
+
+    def _predicate(self, group: Span) -> str | None:
+        """The function whose whole argument is a condition."""
+        return self[group.first - 2] if self[group.first - 2] in PREDICATES else None
 
     def condition(self, span: Span, introduced_by: str | None) -> Condition:
         return Condition(introduced_by, [self.split(part, "AND") for part in self.split(span, "OR")])

@@ -58,7 +58,8 @@ def calculate(
     connection: Connection, class_ids: Sequence[str], at: Any, sql: str = metrics.SQL
 ) -> dict[str, dict[str, Any]]:
     result = connection.execute(text(sql), {"class_ids": list(class_ids), "at": at})
-    assert {column[0]: column[1] for column in result.cursor.description} == TYPES
+    types = {column[0]: column[1] for column in result.cursor.description}
+    assert types == TYPES, f"other columns or types: {types.items() ^ TYPES.items()}"
     rows = [dict(row) for row in result.mappings()]
-    assert len(rows) == len({row["class_id"] for row in rows})
+    assert len(rows) == len({row["class_id"] for row in rows}), "two rows for one class"
     return {row["class_id"]: row for row in rows}

@@ -66,7 +66,7 @@ class Layout:
     """How the rows under one header become facts of one kind."""
 
     def __init__(self, here: Shelf, header: Sequence[str]) -> None:
-        self.shelf, self.header = here, header
+        self.shelf, self.header, self.times = here, header, here.times
         self.blank = {"title": ""} if "title" in header else {}
         self.instants = [name for name in header if form_of(here, name) == "instant"]
         self.plain = {
@@ -98,7 +98,7 @@ class Layout:
         shown = row.copy()
         faults = self._read(row, zone)
         time = row.pop("recorded_at", recorded_at)
-        for name in self.shelf.times:
+        for name in self.times:
             row[name] = time
         try:
             values: Values = self.values(self.validate(row).__dict__)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -90,6 +93,14 @@ async def test_a_second_run_changes_nothing(engine: AsyncEngine, folder: Path) -
     assert await dump(engine) == before
     assert second.class_ids == []
     assert second.files == {name: Tally(0, tally.stored, 0) for name, tally in first.files.items()}
+
+
+async def test_two_imports_at_once_are_one(engine: AsyncEngine, folder: Path) -> None:
+    reports = await asyncio.gather(*(import_folder(engine, folder) for _ in range(4)))
+    assert all(report.problems == [] for report in reports)
+    assert sum(report.files["submissions.csv"].stored for report in reports) == 2
+    again = await import_folder(engine, folder)
+    assert all(tally.stored == 0 for tally in again.files.values())
 
 
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(engine: AsyncEngine, folder: Path) -> None:
@@ -350,3 +361,45 @@ async def test_an_import_corrects_and_is_corrected(engine: AsyncEngine, folder: 
     report = await import_folder(engine, folder)
     assert report.files["attendance.csv"] == Tally(0, 2, 0)
     assert await rows(engine, "SELECT status FROM attendance ORDER BY student_id") == [("PRESENT",), ("ABSENT",)]
+
+
+MEASURED = """
+import asyncio, sys
+from pathlib import Path
+from app.database import create_engine
+from app.importers.csv_folder import import_folder
+from app.settings import Settings
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+async def measure(url, folder):
+    engine = create_engine(Settings(environment="development", database_url=url))
+    early = []
+    report = await import_folder(engine, folder, progress=lambda file, rows: rows == 20_000 and early.append(peak()))
+    await engine.dispose()
+    print(report.problem_count, report.files["submissions.csv"].stored, peak() - early[0])
+
+asyncio.run(measure(sys.argv[1], Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from /proc")
+def test_memory_does_not_grow_with_the_file(database_url: str, folder: Path) -> None:
+    """In a process of its own: 240,000 rows take no more than a few megabytes beyond the first 20,000."""
+    header = FOLDER["submissions.csv"].splitlines()[0] + ",attempt"
+    lines = (
+        f"algebra,{activity},{student},2024-10-01,7.5,2024-10-02,no,Well done,{attempt}"
+        for activity in ("quiz", "essay")
+        for student in ("ann", "ben", "tom")
+        for attempt in range(1, 10_001)
+        for _ in range(4)
+    )
+    put(folder, "submissions.csv", "\n".join([header, *lines]))
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED, database_url, folder], capture_output=True, text=True, check=True
+    )
+    problems, stored, kilobytes = map(int, run.stdout.split())
+    assert (problems, stored) == (0, 60_000)
+    assert kilobytes < 10_000

@@ -185,6 +185,13 @@ async def test_a_class_stays_in_its_school(connection: AsyncConnection) -> None:
     assert len(await faults(connection, "classes", new | {"school_id": "other"}, new)) == 1
 
 
+async def test_a_time_zone_that_the_database_does_not_know_is_a_problem(connection: AsyncConnection) -> None:
+    values = fact("schools", **ROSTER["schools"][0]).model_dump() | {"time_zone": "Mars/Olympus_Mons"}
+    with pytest.raises(Rejected) as rejected:
+        await record(connection, "schools", [KINDS["schools"].model_construct(**values)])
+    assert [problem.code for problem in rejected.value.problems] == ["TIME_ZONE_NOT_FOUND"]
+
+
 async def test_a_source_time_in_the_future_is_a_problem(connection: AsyncConnection) -> None:
     now = datetime.now(UTC)
     await store(connection, "grades", graded(5, grade_recorded_at=now + timedelta(minutes=4)))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -34,8 +34,6 @@ def test_a_day_starts_at_its_first_instant(zone: str, day: str, start: str) -> N
 
 @pytest.mark.parametrize("zone", ["Atlantic/Azores", "America/Havana", "Pacific/Apia", "Africa/Cairo", "Asia/Gaza"])
 def test_the_instant_before_is_of_an_earlier_day(zone: str) -> None:
-    from datetime import timedelta
-
     place = ZoneInfo(zone)
     for number in range(366 * 15):
         day = date(2010, 1, 1) + timedelta(days=number)

@@ -26,7 +26,7 @@ def documented(name: str) -> list[tuple[str, ...]]:
 def described(here: Shelf, column: str, required: bool) -> tuple[str, ...]:
     form = form_of(here, column)
     choices = (expected_in(here, column) or "text").removeprefix("one of ")
-    key = " 🔑" if column in here.key else ""
+    key = " (key)" if column in here.key else ""
     return f"`{column}`{key}", FORMS[form] if form else choices, default_of(here, column, required)
 
 

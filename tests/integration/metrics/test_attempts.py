@@ -139,8 +139,9 @@ def test_who_joined_before_as_a_student_owes_and_who_taught_then_does_not(expect
     c.enroll("ann", begins=NOW - 2 * DAY)
     c.enroll("bob", begins=due - DAY, ends=due + DAY, role="TEACHER")
     c.enroll("bob", begins=NOW - 2 * DAY)
+    # Ann's first time makes it hers: 0 / 1. Bob was not a student then.
+    expect(c, submission_rate=0.0, completion_rate=0.0)
     c.work("ann", "essay", submitted=due)
-    # Ann's first time makes it hers: 1 / 1. Bob was not a student then.
     expect(c, submission_rate=100.0, completion_rate=100.0)
 
 

@@ -170,6 +170,20 @@ def test_a_doubled_midnight_is_the_earlier_one(expect: Expect) -> None:
     expect(c, second, present_count=1, absent_count=0, late_count=1)
 
 
+def test_a_doubled_midnight_far_from_greenwich_is_the_earlier_one(expect: Expect) -> None:
+    c = Classroom()
+    c.policy(time_zone="America/Havana")
+    # 4 hours behind; at 05:00 UTC on 3 November, 01:00 there, the clocks go back to 00:00.
+    first, second = datetime(2024, 11, 3, 4, tzinfo=UTC), datetime(2024, 11, 3, 5, tzinfo=UTC)
+    c.enroll("ann")
+    c.enroll("bob", begins=first)
+    c.attend("ann", first.date())
+    c.attend("bob", date(2024, 11, 2), "ABSENT")
+    expect(c, first - MICROSECOND, present_count=0, next_change_at=first)
+    # Bob came as the 2nd had ended.
+    expect(c, second, present_count=1, absent_count=0, next_change_at=None)
+
+
 def test_the_day_after_a_doubled_midnight_is_an_ordinary_one(expect: Expect) -> None:
     c = Classroom("ann")
     c.policy(time_zone="Atlantic/Azores")

@@ -107,6 +107,13 @@ def test_points_are_given_revoked_and_a_window_later_not_recent(expect: Expect) 
         expect(c, at, next_change_at=then)
 
 
+def test_an_award_revoked_before_it_is_given_wakes_nobody(expect: Expect) -> None:
+    c = Classroom("ann")
+    c.award("ann", 5, at=NOW + DAY, revoked=NOW)
+    expect(c, next_change_at=None)
+    expect(c, NOW - MICROSECOND, next_change_at=NOW)
+
+
 def test_only_the_last_sign_of_a_student_leaves_the_active_window(expect: Expect) -> None:
     c = Classroom("ann", "bob")
     c.award("ann", 5, at=NOW - 10 * DAY)
@@ -163,11 +170,11 @@ def test_what_would_slide_a_microsecond_after_the_end_does_not(expect: Expect) -
 def test_facts_after_the_end_still_change_the_numbers(expect: Expect) -> None:
     end = NOW - 50 * DAY
     c = Classroom("ann", ends=end)
-    c.activity("essay", published=NOW + DAY, due=NOW + 2 * DAY)
+    c.activity("essay", published=NOW + DAY, due=NOW + 2 * DAY, deleted=NOW + 8 * DAY)
     c.work("ann", "essay", 5, submitted=NOW + 3 * DAY, graded=NOW + 4 * DAY)
     c.attend("ann", (NOW + 5 * DAY).date())
     c.award("ann", 5, at=NOW + 6 * DAY, revoked=NOW + 7 * DAY)
     midnight = (NOW + 5 * DAY).replace(hour=0)
-    following = [*(NOW + n * DAY for n in (1, 2, 3, 4)), midnight, NOW + 6 * DAY, NOW + 7 * DAY]
+    following = [*(NOW + n * DAY for n in (1, 2, 3, 4)), midnight, NOW + 6 * DAY, NOW + 7 * DAY, NOW + 8 * DAY]
     for at, then in zip([NOW, *following], [*following, None], strict=True):
         expect(c, at, next_change_at=then)

@@ -53,6 +53,14 @@ def test_improvement_is_rounded_half_away_from_zero(expect: Expect) -> None:
         expect(c, grade_improvement=improvement)
 
 
+def test_a_change_that_repeats_is_explained_to_ten_decimals(expect: Expect) -> None:
+    c = term("ann", recent=3, earlier=3)
+    c.grade("ann", "essay", 2)
+    c.grade("ann", "test", 1)
+    # 66.66... - 33.33...; the explanation's numerator is held against the independent calculation.
+    expect(c, grade_improvement=33.33)
+
+
 def test_the_windows_are_open_at_their_begin_and_closed_at_their_end(expect: Expect) -> None:
     c = Classroom("ann")
     dues = {
