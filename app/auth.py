@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import Forbidden, Unauthenticated
+from app.ids import is_storable
 from app.settings import Settings
 from app.tokens import Tokens, mint
 
@@ -28,7 +29,6 @@ __all__ = ["PERMISSIONS", "Action", "Doorman", "Reach", "Viewer", "ViewerRole", 
 TAUGHT_SECONDS = 30.0
 MOST_VIEWERS = 10_000
 MOST_TOKENS = 10_000
-LONGEST_ID = 255
 
 TEACHES = text(
     "SELECT DISTINCT class_id FROM enrollment WHERE person_id = :person_id AND role = 'TEACHER' "
@@ -207,7 +207,7 @@ def _viewer(claims: Mapping[str, Any]) -> Viewer:
 
 def _identity(claim: object) -> str:
     """Storable: it is compared with ids and kept with what the viewer does."""
-    if not (isinstance(claim, str) and 1 <= len(claim) <= LONGEST_ID and claim.isprintable()):
+    if not (isinstance(claim, str) and is_storable(claim)):
         raise ValueError(claim)
     return claim
 

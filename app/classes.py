@@ -10,8 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.facts import ClassFact, SchoolFact
-
-LONGEST_ID = 255
+from app.ids import is_storable
 
 CLASSES = text("SELECT id, school_id, title, status, begins, ends, weighted FROM class WHERE id = ANY(:ids)")
 SCHOOLS = text(
@@ -22,11 +21,6 @@ PLACES = text(
     "SELECT c.id, c.school_id, s.time_zone FROM class c JOIN school s ON s.id = c.school_id WHERE c.id = ANY(:ids)"
 )
 SCHOOLS_OF_PEOPLE = text("SELECT id, school_id FROM person WHERE id = ANY(:ids)")
-
-
-def is_storable(id_: str) -> bool:
-    """Whether something with this id could exist; PostgreSQL refuses even to look for some text."""
-    return 1 <= len(id_) <= LONGEST_ID and id_.isprintable()
 
 
 class Place(NamedTuple):

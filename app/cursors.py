@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from app.classes import is_storable
 from app.errors import InvalidCursor
+from app.ids import is_storable
 from app.metrics import INT_MAX, METRICS
 
 VERSION = 1

@@ -30,11 +30,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import Reach
-from app.classes import is_storable
 from app.columns import ClassStatus, Role
 from app.cursors import CLASS_ID, TITLE, Order, Place, decode, encode
 from app.errors import BadInput
 from app.facts import Class, Enrollment
+from app.ids import is_storable
 from app.metrics import METRIC_NAMES
 from app.records import INSTANTS, Record
 from app.tables import ClassPerformance

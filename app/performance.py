@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app import metrics
 from app.cache import Cache
+from app.ids import is_storable
 from app.metrics import METRIC_NAMES
 from app.records import COLUMNS, Record
 
@@ -86,12 +87,12 @@ class Performance:
 
     async def get_many(self, class_ids: Sequence[str]) -> list[Record | None]:
         """In the order asked; None where there is no such class."""
-        ids = list(dict.fromkeys(class_ids))
+        ids = [class_id for class_id in dict.fromkeys(class_ids) if is_storable(class_id)]
         found = await self._cache.get_many(ids)
         missing = [class_id for class_id in ids if class_id not in found]
         if missing:
             found |= await self._read_together(missing)
-        return [found[class_id] for class_id in class_ids]
+        return [found.get(class_id) for class_id in class_ids]
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Tell the cache what was committed. A read that began before must not serve whoever asks from now on."""

@@ -164,7 +164,8 @@ async def _store(connection: AsyncConnection, record: Record, values: Mapping[st
     columns = ", ".join(METRIC_NAMES)
     statement = text(f"""
         WITH changed AS (
-            UPDATE class_performance SET version = version + 1, last_updated = now.at, updated_at = now.at, {assignments}
+            UPDATE class_performance
+            SET version = version + 1, last_updated = now.at, updated_at = now.at, {assignments}
             FROM (SELECT clock_timestamp() AS at) AS now
             WHERE class_id = :class_id RETURNING class_performance.*
         ), remembered AS (

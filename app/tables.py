@@ -53,8 +53,8 @@ class MetricColumns(SQLModel):
 
 
 class ClassPerformance(MetricColumns, table=True):
-    """The record of a class. The version rises by one with every change that a reader could see; 0 is not calculated yet,
-    which no other transaction sees."""
+    """The record of a class. The version rises by one with every change that a reader could see; it is 0 only within the
+    transaction that makes the record."""
 
     __tablename__: ClassVar[str] = "class_performance"
     __table_args__: ClassVar[Any] = (

@@ -90,14 +90,12 @@ def store_items(connection: Connection, items: Sequence[Item]) -> None:
     store(connection, *(renamed(item.expectation.facts, item.id) for item in items), nobody)
     instants = [{"id": item.id, "at": item.expectation.at} for item in items]
     connection.execute(text("CREATE TABLE asked (id text PRIMARY KEY, at timestamptz NOT NULL)"))
-    connection.execute(
-        text("INSERT INTO asked VALUES (:id, :at)"), [*instants, {"id": UNASKED, "at": NOW}]
-    )
+    connection.execute(text("INSERT INTO asked VALUES (:id, :at)"), [*instants, {"id": UNASKED, "at": NOW}])
     connection.execute(text("ANALYZE"))
 
 
 def renamed(facts: Facts, id: str) -> Facts:
-    """As a class and a school of this id; people and all else keep their names, so that whoever mixes classes up shows."""
+    """As a class and a school of this id; people and all else keep their names, so that a mix-up of classes shows."""
     school = replace(facts.school, id=id)
     lists = {
         name: [replace(fact, class_id=id) for fact in value]

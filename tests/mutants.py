@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -41,48 +42,50 @@ OPTIONS = {
     "jit": "off",
     "statement_timeout": "10s",
 }
-CASES, RANDOM, REFUSED, SURVIVED = "the cases", "the random classes", "no statement", "nothing"
+CASES, RANDOM, REFUSED = "the cases", "the random classes", "PostgreSQL"
+EQUIVALENT, SURVIVED = "equivalent", "survived"
 WRONG_STATEMENT = "42"  # the class of SQLSTATE for syntax, names and types
 
 
 @dataclass(frozen=True)
 class Equivalent:
-    """Mutants that can change no answer: those of a kind and a place (any, if empty) in whose text `was` occurs."""
+    """Mutants that can change no answer: those whose name the pattern matches."""
 
-    kind: str
-    place: str
-    was: str
+    pattern: str
     reason: str
 
     def covers(self, mutant: Mutant) -> bool:
-        return mutant.kind == self.kind and self.place in ("", mutant.place) and self.was in mutant.was
+        return fnmatchcase(mutant.name, self.pattern)
 
 
 EQUIVALENTS = (
-    Equivalent("condition", "", "class_id = ANY (", "Joined to `classes` all the same; it only says where to look."),
-    Equivalent("join", "", "JOIN classes", "What is joined was made from `classes`, so that there always is one."),
-    Equivalent("join", "classes", "JOIN school", "Every class has its school, by foreign key."),
-    Equivalent("join", "periods", "JOIN enrollment", "Makes a period of nobody, who has no role and is no student."),
-    Equivalent("join", "activities", "JOIN activity", "Makes an activity that is not published."),
-    Equivalent("join", "attempts", "JOIN submission", "Makes an attempt at no activity, and is joined to activities."),
-    Equivalent("join", "pairs", "JOIN students", "Makes a pair of no class, which no class is joined to."),
-    Equivalent("join", "pairs", "JOIN activities", "Makes a pair without an activity: not due, not graded, not done."),
-    Equivalent("join", "session_days", "JOIN attendance", "Makes a day without a date, which no record is joined to."),
-    Equivalent("join", "attended", "JOIN session_days", "Every record has its day: the days are made from the records."),
-    Equivalent("join", "awards", "JOIN points_award", "Makes an award to nobody, and is joined to students."),
-    Equivalent("join", "instants", "JOIN activity", "Makes an activity that is not published."),
-    Equivalent("condition", "students", "p.role = 'STUDENT'", "Who is enrolled and does not teach is a student."),
-    Equivalent("else", "activities", "ELSE ''", "Null is as good a name for the one part there is."),
-    Equivalent("number", "activities", "ELSE 1", "The weight of the only part cancels out, if it is not 0."),
-    Equivalent("function", "works", "max(b.score)", "One attempt alone has the number of the graded attempt."),
-    Equivalent("function", "works", "bool_or(b.has_feedback)", "As before."),
-    Equivalent("function", "works", "bool_or(b.graded_at", "One attempt alone has the number of the submitted one."),
-    Equivalent("function", "works", "bool_or((b.graded_at", "As before."),
-    Equivalent("condition", "works", "(b.graded_at <= b.at) IS NOT TRUE", "What is graded is a promise all the same."),
-    Equivalent("comparison", "works", "((b.graded_at <= b.at) IS", "As before."),
-    Equivalent("condition", "parts", "weight IS NOT NULL", "Sums leave a part without weight out."),
-    Equivalent("wrapper", "result", "nullif(f.graded_students", "The sum of no grades is null already."),
-    Equivalent("wrapper", "result", "nullif(f.improving_students", "The sum of no changes is null already."),
+    Equivalent("condition | * | *class_id = ANY (*", "Joined to `classes` all the same: it says where to look."),
+    Equivalent("join | * | JOIN classes -> LEFT JOIN", "What is joined came from `classes`: there always is one."),
+    Equivalent("join | classes | JOIN school -> LEFT JOIN", "Every class has its school, by foreign key."),
+    Equivalent("join | periods | JOIN enrollment -> LEFT JOIN", "Makes a period of nobody, in no role."),
+    Equivalent("join | * | JOIN activity -> LEFT JOIN", "Makes an activity that is not published."),
+    Equivalent("join | attempts | JOIN submission -> LEFT JOIN", "Makes an attempt at no activity, which is left out."),
+    Equivalent("join | pairs | JOIN students -> LEFT JOIN", "Makes a pair of no class."),
+    Equivalent("join | pairs | JOIN activities -> LEFT JOIN", "Makes a pair that is not due, graded or done."),
+    Equivalent("join | session_days | JOIN attendance -> LEFT JOIN", "Makes a day without a date, of no record."),
+    Equivalent(
+        "join | attended | JOIN session_days -> LEFT JOIN", "The days are made from the records: each has its own."
+    ),
+    Equivalent("join | awards | JOIN points_award -> LEFT JOIN", "Makes an award to nobody, which is left out."),
+    Equivalent("condition | students | p.role = 'STUDENT' -> TRUE (#2)", "Who does not teach is a student."),
+    Equivalent("else | activities | ELSE '' -> nothing", "Null is as good a name for the only part."),
+    Equivalent("number | activities | *ELSE 1 END* -> 2", "The weight of the only part cancels out."),
+    Equivalent("function | works | max(b.score) -> min", "One attempt has the number of the graded attempt."),
+    Equivalent("function | works | bool_or(b.has_feedback) -> bool_and", "Likewise."),
+    Equivalent("function | works | bool_or(*b.graded_at <= b.at*", "One attempt has the number of the submitted one."),
+    Equivalent(
+        "condition | works | (b.graded_at <= b.at) IS NOT TRUE -> TRUE", "Graded or overdue, it is counted once."
+    ),
+    Equivalent("comparison | works | ((b.graded_at <= b.at) IS -> <", "Likewise."),
+    Equivalent("condition | parts | weight IS NOT NULL -> TRUE", "Sums leave a part without weight out."),
+    Equivalent("grouping | parts | weight -> nothing", "A part has one weight."),
+    Equivalent("wrapper | result | nullif(f.graded_students, 0) -> (f.graded_students)", "No grades: a sum of null."),
+    Equivalent("wrapper | result | nullif(f.improving_students, 0) -> *", "No changes: a sum of null."),
 )
 
 
@@ -92,19 +95,29 @@ def equivalent_to(mutant: Mutant) -> Equivalent | None:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Who noticed, and what."""
+
     mutant: Mutant
-    noticed_by: str
-    detail: str = ""
+    notices: dict[str, str]
+
+    @property
+    def outcomes(self) -> set[str]:
+        if self.notices:
+            return {*self.notices}
+        return {EQUIVALENT} if equivalent_to(self.mutant) else {SURVIVED}
 
     @property
     def objection(self) -> str | None:
-        """Why this run should fail."""
-        known = equivalent_to(self.mutant)
-        if self.noticed_by == SURVIVED and not known:
-            return "survived"
-        if self.noticed_by != SURVIVED and known:
-            return f"is listed as an equivalent, but noticed by {self.noticed_by}"
+        """Why a run should fail."""
+        if self.outcomes == {SURVIVED}:
+            return "is noticed by no test"
+        if self.notices and equivalent_to(self.mutant):
+            return "is listed as an equivalent, but is noticed"
         return None
+
+    def __str__(self) -> str:
+        details = "".join(f"\n    by {who}: {what[:300]}" for who, what in self.notices.items())
+        return f"line {self.mutant.line}: {self.mutant.name}: {' and '.join(sorted(self.outcomes))}{details}"
 
 
 @dataclass(frozen=True)
@@ -116,14 +129,22 @@ class Court:
     random: Sequence[Item]
 
     def try_one(self, mutant: Mutant) -> Verdict:
-        """A few questions first: where a join is lost, many would take long."""
-        rounds = [(CASES, self.cases[:FEW]), (CASES, self.cases[FEW:])]
-        rounds += [(RANDOM, self.random[n : n + MANY]) for n in range(0, len(self.random), MANY)]
-        for name, items in rounds:
-            state, detail = self.ask(mutant.sql, items)
+        notices: dict[str, str] = {}
+        for who, items in ((CASES, self.cases), (RANDOM, self.random)):
+            state, detail = self.ask_in_turns(mutant.sql, items)
+            if state.startswith(WRONG_STATEMENT):
+                return Verdict(mutant, {REFUSED: detail})
             if detail:
-                return Verdict(mutant, REFUSED if state.startswith(WRONG_STATEMENT) else name, detail)
-        return Verdict(mutant, SURVIVED)
+                notices[who] = detail
+        return Verdict(mutant, notices)
+
+    def ask_in_turns(self, sql: str, items: Sequence[Item]) -> tuple[str, str]:
+        """Until something is wrong; of few first, for where a join is lost many would take long."""
+        for turn in (items[:FEW], *(items[n : n + MANY] for n in range(FEW, len(items), MANY))):
+            state, detail = self.ask(sql, turn)
+            if detail:
+                return state, detail
+        return "", ""
 
     def ask(self, sql: str, items: Sequence[Item]) -> tuple[str, str]:
         """The SQLSTATE of an error, and what is wrong; both empty when all is as it should be."""
@@ -170,21 +191,18 @@ def main(part: str = "") -> int:
         migrate.upgrade(services.database_url)
         with court(services.database_url, RANDOM_CLASSES) as judges:
             print(f"{len(judges.cases)} questions by hand, {len(judges.random)} random classes, {len(mutants)} mutants")
-            unchanged = judges.try_one(Mutant("none", "none", 0, "", "", metrics.SQL))
-            if unchanged.noticed_by != SURVIVED:
-                print(f"The statement as it is: {unchanged.detail}")
+            unchanged = judges.try_one(Mutant("nothing", "nowhere", 0, "", "", metrics.SQL))
+            if unchanged.notices:
+                print(unchanged)
                 return 1
             verdicts = list(shown(judges.try_all(mutants), len(mutants)))
     verdicts.sort(key=lambda verdict: verdict.mutant.line)
-    for verdict in verdicts:
-        if part:
-            print(f"{verdict.noticed_by}: line {verdict.mutant.line}: {verdict.mutant.name}\n    {verdict.detail[:300]}")
-        if verdict.objection:
-            print(f"line {verdict.mutant.line}: {verdict.mutant.name} {verdict.objection}")
+    objections = [verdict for verdict in verdicts if verdict.objection]
+    for verdict in verdicts if part else objections:
+        print(verdict, f"\n    It {verdict.objection}." if verdict.objection else "")
     if not part:
         REPORT.write_text(report(verdicts, len(judges.cases)))
-    objections = sum(verdict.objection is not None for verdict in verdicts)
-    print(f"{objections} to look at; {time.monotonic() - began:.0f} seconds")
+    print(f"{len(objections)} to look at; {time.monotonic() - began:.0f} seconds")
     return 1 if objections else 0
 
 
@@ -198,44 +216,42 @@ def shown(verdicts: Iterator[Verdict], total: int) -> Iterator[Verdict]:
 def report(verdicts: Sequence[Verdict], questions: int) -> str:
     tallies = {kind: Counter[str]() for kind in KINDS}
     for verdict in verdicts:
-        outcome = "equivalent" if verdict.noticed_by == SURVIVED and not verdict.objection else verdict.noticed_by
-        tallies[verdict.mutant.kind].update([outcome])
+        tallies[verdict.mutant.kind].update(["mutants", *verdict.outcomes])
     total = sum(tallies.values(), Counter[str]())
-    columns = (CASES, RANDOM, "equivalent", REFUSED, SURVIVED)
-    rows = [f"| {KINDS[kind]} | {cells(tally, columns)} |" for kind, tally in tallies.items()]
-    listed = ((known, sum(known.covers(v.mutant) for v in verdicts)) for known in EQUIVALENTS)
-    known = [f"| {k.kind} | {k.place or 'any'} | `{k.was}` | {count} | {k.reason} |" for k, count in listed]
+    matched = [(known, sum(known.covers(v.mutant) for v in verdicts)) for known in EQUIVALENTS]
     return TEMPLATE.format(
         questions=questions,
         classes=RANDOM_CLASSES,
-        rows="\n".join(rows),
-        total=cells(total, columns),
-        equivalents="\n".join(known),
+        rows="\n".join(f"| {KINDS[kind]} | {cells(tally)} |" for kind, tally in tallies.items()),
+        total=cells(total),
+        equivalents="\n".join(
+            f"| `{known.pattern.replace('|', '·')}` | {count} | {known.reason} |" for known, count in matched
+        ),
     )
 
 
-def cells(tally: Counter[str], columns: Sequence[str]) -> str:
-    return " | ".join(str(n or "") for n in [tally.total(), *(tally[column] for column in columns)])
+def cells(tally: Counter[str]) -> str:
+    return " | ".join(str(tally[name] or "") for name in ("mutants", CASES, RANDOM, EQUIVALENT, REFUSED, SURVIVED))
 
 
 TEMPLATE = """# Do the tests notice?
 
 `make mutants` spoils [metrics.sql](../app/metrics.sql) in every way it knows, one at a time, and asks each time whether
-a test notices. It wrote this page, and fails when one is not noticed. Asked are first the {questions} questions of the
-cases worked out by hand (tests/integration/metrics), then {classes} random classes that are the same in every run
-(tests/strategies.py), held against the independent calculation (tests/independent.py); the first that notices counts.
+the tests notice. It wrote this page, and fails when one mutant is not noticed. Asked are the {questions} questions of
+the cases worked out by hand (tests/integration/metrics), and {classes} random classes that are the same in every run
+(tests/strategies.py), held against the independent calculation (tests/independent.py).
 
-| what is changed | mutants | noticed by the cases | only by random classes | equivalent | no valid SQL | not noticed |
+| what is changed | mutants | noticed by cases | noticed by random classes | equivalent | no valid SQL | not noticed |
 |---|---|---|---|---|---|---|
 {rows}
-| all | {total} |
+| **all** | {total} |
 
 ## Equivalent mutants
 
 These change the text but can change no answer, so no test can notice them.
 
-| kind | where | text | mutants | why |
-|---|---|---|---|---|
+| kind · where · what | mutants | why |
+|---|---|---|
 {equivalents}
 """
 

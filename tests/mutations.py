@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tests.sqltext import Span, Statement, replaced
+from tests.sqltext import Span, Statement
 
 COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "<>": "="}
 SIGNS = {"+": "-", "-": "+", "*": "/", "/": "*"}
 FUNCTIONS = {"min": "max", "max": "min", "sum": "max", "bool_or": "bool_and", "greatest": "least", "least": "greatest"}
 WRAPPERS = {"coalesce", "nullif", "round", "greatest", "least", "btrim"}
 NOT_BEFORE_A_TERM = {"(", ",", ".", "SELECT", "THEN", "ELSE", "WHEN", "=>"}
+MOMENTS = {"at": "at_star", "at_star": "at"}
 NOT_ALTERED = {"'infinity'", "'-infinity'", "''", "'UTC'"}
 
 
@@ -29,7 +30,7 @@ KINDS = {
     "function": "another aggregate: `max` for `min`, for `sum`; `bool_and` for `bool_or`; `count(*)`",
     "distinct": "without `DISTINCT`",
     "row": "a row of `VALUES` less",
-    "branch": "a branch of `UNION ALL` less",
+    "branch": "a branch of `UNION ALL` without rows",
     "grouping": "a column of `GROUP BY` or `PARTITION BY` less",
     "sign": "`-` for `+`, `/` for `*`, and back",
     "term": "without what is added or subtracted",
@@ -39,6 +40,7 @@ KINDS = {
     "truth": "`true` for `false`, and back",
     "cast": "without the cast",
     "time zone": "`UTC` for the time zone",
+    "moment": "T* for T, and back",
 }
 
 
@@ -50,6 +52,7 @@ class Mutant:
     was: str
     becomes: str
     sql: str
+    start: int = 0
     number: int = 1
 
     @property
@@ -130,19 +133,46 @@ def distinctness(s: Statement) -> Iterator[Edit]:
 
 
 def lists(s: Statement) -> Iterator[Edit]:
-    """Rows of VALUES, branches of UNION ALL, and columns of GROUP BY and PARTITION BY, one less of each."""
+    """A row of VALUES and a column of PARTITION BY less; a branch of UNION ALL that gives nothing."""
     for group in s.groups():
         level = list(s.level(group))
         if s[group.first] == "VALUES":
             yield from without_one(s, "row", s.split(Span(group.first + 1, group.end), ","))
         for n in level:
-            if s.follows(n, "GROUP", "BY") or s.follows(n, "PARTITION", "BY"):
-                end = next((k for k in level if k > n and s[k] in ("HAVING", "ORDER")), group.end)
-                yield from without_one(s, "grouping", s.split(Span(n + 2, end), ","))
+            if s.follows(n, "PARTITION", "BY"):
+                yield from without_one(s, "grouping", s.split(Span(n + 2, group.end), ","))
         branches = s.split(group, "UNION")
-        if len(branches) > 1:
-            selects = [Span(b.first + (s[b.first] == "ALL"), b.end) for b in branches]
-            yield from without_one(s, "branch", selects)
+        for k, branch in enumerate(branches if len(branches) > 1 else []):
+            span = Span(branch.first + (k > 0), branch.end)
+            yield "branch", span, f"SELECT * FROM ({s.source(span)}) AS gone WHERE FALSE", s.source(span)
+
+
+def groupings(s: Statement) -> Iterator[Edit]:
+    """GROUP BY one column less; what SELECT shows of it is then the least of many."""
+    for group in s.groups():
+        level = list(s.level(group))
+        for n in level:
+            if s.follows(n, "GROUP", "BY"):
+                end = next((k for k in level if k > n and s[k] in ("HAVING", "ORDER")), group.end)
+                columns = s.split(Span(n + 2, end), ",")
+                selected = next(k for k in reversed(level) if k < n and s[k] == "SELECT")
+                listed = s.split(Span(selected + 1, next(k for k in level if k > selected and s[k] == "FROM")), ",")
+                for column in columns:
+                    yield "grouping", Span(selected, end), ungrouped(s, n, listed, columns, column), s.source(column)
+
+
+def ungrouped(s: Statement, group_by: int, listed: list[Span], columns: list[Span], gone: Span) -> str:
+    kept = ", ".join(s.source(column) for column in columns if column is not gone)
+    shown = ", ".join(least(s, item, s.source(gone)) for item in listed)
+    source = s.source(Span(listed[-1].end, group_by))
+    return f"SELECT {shown} {source} {f'GROUP BY {kept}' if kept else ''}"
+
+
+def least(s: Statement, item: Span, column: str) -> str:
+    """A listed column, with the name that it has there."""
+    named = s.follows(item.end - 2, "AS") and item.end - item.first > 2
+    value = s.source(Span(item.first, item.end - 2)) if named else s.source(item)
+    return f"min({value}) AS {s[item.end - 1]}" if value == column else s.source(item)
 
 
 def without_one(s: Statement, kind: str, parts: list[Span]) -> Iterator[Edit]:
@@ -215,9 +245,16 @@ def types_and_zones(s: Statement) -> Iterator[Edit]:
             yield "time zone", Span(n + 2, end_of_term(s, n + 2)), "'UTC'", around(s, n)
 
 
+def moments(s: Statement) -> Iterator[Edit]:
+    for n in range(2, len(s)):
+        if s.follows(n - 2, "c", ".") and s[n] in MOMENTS:
+            named = f" AS {s[n]}" if s[n - 3] in ("SELECT", ",") and s[n + 1] in (",", "FROM") else ""
+            yield "moment", Span(n, n + 1), MOMENTS[s[n]] + named, around(s, n)
+
+
 RULES: tuple[Rule, ...] = (
     *(conditions, comparisons, joins, nulls_and_negations, cases, wrappers, functions, distinctness),
-    *(lists, arithmetic, numbers, texts, truths, types_and_zones),
+    *(lists, groupings, arithmetic, numbers, texts, truths, types_and_zones, moments),
 )
 
 
@@ -239,7 +276,8 @@ def mutate(sql: str) -> list[Mutant]:
 
 def mutant(s: Statement, places: list[str], kind: str, span: Span, becomes: str, shown: str) -> Mutant:
     start, end = s.tokens[span.first].start, s.tokens[span.end - 1].end
-    was = " ".join((shown or s.source(span)).split())
-    after = " ".join(becomes.split()) if kind != "character" else ""
+    was = " ".join(re.sub(r"--[^\n]*", "", shown or s.source(span)).split())
+    after = " ".join(becomes.split()) if kind not in ("character", "grouping", "branch") else ""
     line = s.sql.count("\n", 0, start) + 1
-    return Mutant(kind, places[span.first], line, was, after or "nothing", replaced(s.sql, [(start, end, becomes)]))
+    sql = s.sql[:start] + becomes + s.sql[end:]
+    return Mutant(kind, places[span.first], line, was, after or "nothing", sql, start)

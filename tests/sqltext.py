@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 SKIPPED = re.compile(r"(?:\s+|--[^\n]*)+")
@@ -142,9 +142,3 @@ def tokenize(sql: str) -> Iterator[Token]:
             raise ValueError(f"What is this? {sql[at : at + 40]!r}")
         yield Token(str(token.lastgroup), token.group(), token.start(), token.end())
         at = token.end()
-
-
-def replaced(sql: str, edits: Sequence[tuple[int, int, str]]) -> str:
-    for start, end, text in sorted(edits, reverse=True):
-        sql = sql[:start] + text + sql[end:]
-    return sql

@@ -43,8 +43,13 @@ class Context:
     def __init__(self, services: Services, viewer: Viewer) -> None:
         self.services = services
         self.viewer = viewer
-        self.loaders = Loaders(services.performance, services.classes, services.history)
         self._reaches: dict[Action, Reach] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """After a write: what was loaded before it no longer holds."""
+        services = self.services
+        self.loaders = Loaders(services.performance, services.classes, services.history)
 
     async def reach(self, action: Action) -> Reach:
         """Resolved once for the operation. Raises Forbidden where the viewer may never do this."""

@@ -128,6 +128,7 @@ def _resolver(mutation: FactMutation) -> Callable[..., Any]:
             recorded = await info.context.services.recording.record(reach, mutation.kind, items)
         except Rejected as rejected:
             return rejection(rejected, below=("items",))
+        info.context.renew()
         return RecordFactsSuccess(stored=recorded.stored, unchanged=recorded.unchanged, class_ids=recorded.class_ids)
 
     record.__annotations__["input"] = Annotated[_batch_type(mutation), argument("The facts.")]

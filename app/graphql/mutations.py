@@ -79,6 +79,7 @@ class Mutation:
         ]:
             return validation_problem(problems)
         await info.context.services.recording.recalculate(input.class_ids)
+        info.context.renew()
         return RecalculateMetricsSuccess(class_ids=[*input.class_ids])
 
 
@@ -88,8 +89,10 @@ async def _store(info: Info, store: Store, report: Report, success: Any) -> Any:
     if record is None or not reach.covers(record.class_id, record.school_id):
         return validation_problem([class_not_found("classId")])
     try:
-        return success(record=await store(info.context.viewer.id, report))
+        stored = await store(info.context.viewer.id, report)
     except Rejected as rejected:
         return rejection(rejected)
     except VersionConflict as conflict:
         return version_conflict(conflict, report.values)
+    info.context.renew()
+    return success(record=stored)

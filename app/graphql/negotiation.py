@@ -15,12 +15,11 @@ def negotiate(accept: str) -> str | None:
     if not accept.strip():
         return JSON
     ranges = [found for part in accept[:LONGEST].split(",") if (found := _range(part))]
-    ranked = [(*_rank(offer, ranges), offer == GRAPHQL, offer) for offer in (JSON, GRAPHQL)]
-    acceptable = [rank for rank in ranked if rank[0] > 0]
-    if not acceptable:
-        return None
-    named = [rank for rank in acceptable if rank[:2] == max(acceptable)[:2]]
-    return JSON if named[0][1] < 2 and len(named) > 1 else max(acceptable)[-1]
+    plain, _ = _rank(JSON, ranges)
+    newer, named = _rank(GRAPHQL, ranges)
+    if newer > plain or (newer == plain > 0 and named):
+        return GRAPHQL
+    return JSON if plain else None
 
 
 def _range(part: str) -> tuple[str, float] | None:
@@ -42,11 +41,9 @@ def _quality(value: str) -> float:
         return 0.0
 
 
-def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
-    """Quality by the most specific range that matches, and how specific it is: 2 by name, 1 by type, 0 by anything."""
+def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, bool]:
+    """Quality by the most specific range that matches, and whether that names the offer."""
     specificity = {offer: 2, "application/*": 1, "*/*": 0}
     matching = [(specificity[media], quality) for media, quality in ranges if media in specificity]
-    if not matching:
-        return 0.0, -1
-    best, quality = max(matching)
-    return quality, best
+    best, quality = max(matching, default=(0, 0.0))
+    return quality, best == 2

@@ -193,3 +193,16 @@ async def test_hostile_ids_are_problems_or_stored_but_never_faults(
 async def test_places_of_classes(world: AsyncEngine) -> None:
     async with world.connect() as connection:
         assert await get_places(connection, ["n1", "no", "\0"]) == {"n1": ("north", "Europe/London")}
+
+
+async def test_of_several_mutations_in_one_operation_each_sees_its_own_result(api: Client, world: AsyncEngine) -> None:
+    item = '{classId: "n1", studentId: "sam", sessionDate: "2026-03-0%d", status: PRESENT}'
+    fields = " ".join(
+        f"m{n}: recordAttendance(input: {{items: [{item % n}]}}) "
+        "{ ... on RecordFactsSuccess { classPerformances { version class { performance { version } } } } }"
+        for n in (1, 2, 3)
+    )
+    found = await api.ask(f"mutation {{ {fields} }}")
+    for number in (1, 2, 3):
+        (record,) = found[f"m{number}"]["classPerformances"]
+        assert record["version"] == record["class"]["performance"]["version"] == number + 1

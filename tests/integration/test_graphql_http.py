@@ -302,3 +302,15 @@ def test_orjson_refuses_what_it_cannot_hold() -> None:
     for text in ('"\\ud800"', "[" * 2_000, b'"\xff"'):
         with pytest.raises(orjson.JSONDecodeError):
             orjson.loads(text)
+
+
+async def test_an_operation_that_opens_to_too_many_fields_is_refused_before_it_is_executed(api: Client) -> None:
+    doubling = "".join(
+        f"fragment F{n} on ClassPerformance {{ a: class {{ performance {{ ...F{n + 1} }} }} "
+        f"b: class {{ performance {{ ...F{n + 1} }} }} }} "
+        for n in range(20)
+    )
+    query = f'{{ classPerformance(classId: "n1") {{ ...F0 }} }} {doubling} fragment F20 on ClassPerformance {{ id }}'
+    (error,) = await api.errors(query)
+    assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
+    assert "at most 5,000" in error["message"]

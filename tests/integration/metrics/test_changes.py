@@ -167,6 +167,13 @@ def test_what_would_slide_a_microsecond_after_the_end_does_not(expect: Expect) -
     expect(c, end + DAY, active_students=1, participation_rate=50.0, next_change_at=None)
 
 
+def test_an_activity_deleted_after_the_end_wakes_nobody(expect: Expect) -> None:
+    c = Classroom("ann", ends=NOW - 5 * DAY)
+    c.activity("essay", due=NOW + DAY, deleted=NOW - DAY)
+    expect(c, activities_created=0, next_change_at=None)
+    expect(c, NOW - 2 * DAY, activities_created=1, next_change_at=NOW - DAY)
+
+
 def test_facts_after_the_end_still_change_the_numbers(expect: Expect) -> None:
     end = NOW - 50 * DAY
     c = Classroom("ann", ends=end)

@@ -33,7 +33,9 @@ def test_every_rate_has_its_numerator_and_denominator(calculator: Engine) -> Non
     with calculator.connect() as connection:
         store(connection, everything().facts)
         (row,) = calculate(connection, ["class"], NOW).values()
-    fractions = {name: tuple(f.values()) for name, f in row["explanation"].items() if name not in ("students", "policy")}
+    fractions = {
+        name: tuple(f.values()) for name, f in row["explanation"].items() if name not in ("students", "policy")
+    }
     assert fractions == {
         "averageGrade": (137.5, 2),  # Ann (3 * 100 + 1 * 50) / 4, Bob 50
         "passingRate": (1, 2),

@@ -95,6 +95,17 @@ def test_the_windows_end_with_the_class(expect: Expect) -> None:
     expect(c, end, grade_improvement=None, next_change_at=end + MICROSECOND)
 
 
+def test_the_windows_of_a_finished_class_do_not_slide(expect: Expect) -> None:
+    end = NOW - 20 * DAY
+    c = Classroom("ann", ends=end)
+    c.activity("essay", due=end - 29 * DAY)
+    c.activity("test", due=end - 59 * DAY)
+    c.grade("ann", "essay", 9)
+    c.grade("ann", "test", 2)
+    # Due 29 and 59 days before the end, 49 and 79 before now: 90 - 20.
+    expect(c, grade_improvement=70.0)
+
+
 def test_the_window_is_the_schools(expect: Expect) -> None:
     c = term("ann")
     c.grade("ann", "essay", 60)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from tests.classroom import DAY, LONG_AGO, MICROSECOND, NOW, YESTERDAY, Classroom, Expect
 
 NOTHING_COUNTED = {
-    **{name: 0 for name in ("present_count", "absent_count", "late_count", "excused_count")},
-    **{name: 0 for name in ("active_students", "activities_graded", "total_points")},
+    **dict.fromkeys(("present_count", "absent_count", "late_count", "excused_count"), 0),
+    **dict.fromkeys(("active_students", "activities_graded", "total_points"), 0),
 }
 NO_RATES = {
-    **{name: None for name in ("average_grade", "passing_rate", "highest_grade", "lowest_grade", "attendance_rate")},
-    **{name: None for name in ("participation_rate", "completion_rate", "submission_rate", "average_points")},
-    **{name: None for name in ("grade_improvement", "teacher_feedback_rate", "grading_timeliness")},
+    **dict.fromkeys(("average_grade", "passing_rate", "highest_grade", "lowest_grade", "attendance_rate")),
+    **dict.fromkeys(("participation_rate", "completion_rate", "submission_rate", "average_points")),
+    **dict.fromkeys(("grade_improvement", "teacher_feedback_rate", "grading_timeliness")),
 }
 
 
@@ -144,6 +144,18 @@ def test_a_finished_class_keeps_its_students(expect: Expect) -> None:
     expect(c, next_change_at=None)
     expect(c, end, total_points=10011, average_points=3337.0, active_students=3, next_change_at=None)
     expect(c, end + MICROSECOND, total_points=10011, average_points=3337.0, active_students=3, next_change_at=None)
+
+
+def test_who_taught_at_the_end_of_a_class_is_no_student_of_it_and_who_teaches_later_is(expect: Expect) -> None:
+    end = NOW - 20 * DAY
+    c = Classroom("ann", "bob", "cid", "dan", ends=end)
+    c.enroll("bob", ends=end, role="TEACHER")
+    c.enroll("cid", begins=end, role="TEACHER")
+    c.enroll("dan", begins=LONG_AGO, ends=end - MICROSECOND, role="TEACHER")
+    for n, student in enumerate(("ann", "bob", "cid", "dan")):
+        c.award(student, 10**n, at=LONG_AGO)
+    # Ann, Cid and Dan: 1101 / 3.
+    expect(c, total_points=1101, average_points=367.0)
 
 
 def test_a_class_that_has_not_ended_has_the_students_of_now(expect: Expect) -> None:
