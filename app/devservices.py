@@ -204,7 +204,7 @@ def _stop_orphan(pid_file: Path) -> None:
 
 def _is_ours(pid: int, directory: Path) -> bool:
     """Process ids are used again: only one that was started with this very directory is ours to end."""
-    listed = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return str(directory) in listed.stdout
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tests.classroom import DAY, HOUR, MICROSECOND, NOW, YESTERDAY, Classroom, Expect
 
 WHITE_SPACE = "\t\n\v\f\r\x1c\x1d\x1e\x1f\x20\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -89,6 +91,25 @@ def test_nothing_due_makes_no_rate_of_work(expect: Expect) -> None:
     c.activity("test", due=NOW + MICROSECOND)
     c.work("ann", "essay", submitted=YESTERDAY)
     expect(c, completion_rate=None, submission_rate=None, next_change_at=NOW + MICROSECOND)
+
+
+def test_work_of_a_day_on_which_the_clocks_change_is_due_as_the_next_begins(expect: Expect) -> None:
+    c = Classroom("ann")
+    c.policy(time_zone="Europe/London")
+    # The 31st of March 2024 ends at 23:00 UTC: midnight in London, an hour early.
+    due = datetime(2024, 3, 31, 23, tzinfo=UTC)
+    c.activity("essay", due=due)
+    expect(c, due - MICROSECOND, submission_rate=None, next_change_at=due)
+    expect(c, due, submission_rate=0.0, next_change_at=due + 30 * DAY)
+
+
+def test_work_due_exactly_now_is_owed(expect: Expect) -> None:
+    c = Classroom("ann")
+    c.activity("essay", due=NOW)
+    c.activity("test", due=NOW + MICROSECOND)
+    c.work("ann", "test", submitted=YESTERDAY)
+    expect(c, submission_rate=0.0, completion_rate=0.0, next_change_at=NOW + MICROSECOND)
+    expect(c, NOW + MICROSECOND, submission_rate=50.0, completion_rate=50.0)
 
 
 def test_a_student_without_work_owes_what_is_due(expect: Expect) -> None:
