@@ -74,6 +74,14 @@ def test_a_zero_for_work_never_handed_in_is_not_done(expect: Expect) -> None:
     expect(c, completion_rate=60.0, submission_rate=20.0, average_grade=3.75)
 
 
+def test_a_zero_for_the_highest_attempt_is_not_undone_by_an_earlier_score(expect: Expect) -> None:
+    c = Classroom("ann")
+    c.activity("essay", due=YESTERDAY)
+    c.grade("ann", "essay", 9)
+    c.grade("ann", "essay", 0, attempt=2)
+    expect(c, completion_rate=0.0, average_grade=0.0)
+
+
 def test_work_that_expects_no_submission_is_in_no_rate_of_submissions(expect: Expect) -> None:
     c = Classroom("ann")
     c.activity("essay", due=YESTERDAY)

@@ -194,6 +194,17 @@ def test_the_day_after_a_doubled_midnight_is_an_ordinary_one(expect: Expect) -> 
     expect(c, begins, present_count=1, next_change_at=None)
 
 
+def test_a_day_that_never_was_is_attended_by_nobody(expect: Expect) -> None:
+    c = Classroom("ann")
+    c.policy(time_zone="Pacific/Apia")
+    # Samoa went from 10 hours behind on the 29th to 14 hours ahead on the 31st of December 2011, at 10:00 UTC.
+    c.attend("ann", date(2011, 12, 30))
+    c.attend("ann", date(2011, 12, 31), "LATE")
+    begins = datetime(2011, 12, 30, 10, tzinfo=UTC)
+    expect(c, begins - MICROSECOND, present_count=0, late_count=0, next_change_at=begins)
+    expect(c, begins, present_count=0, late_count=1, next_change_at=None)
+
+
 def test_a_doubled_hour_that_is_not_midnight_moves_no_day(expect: Expect) -> None:
     c = Classroom("ann")
     c.policy(time_zone="Europe/London")
