@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -49,9 +50,10 @@ PUT_SHA = hashlib.sha1(PUT.encode(), usedforsecurity=False).hexdigest()
 class Cache:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = Redis.from_pool(_pool(settings.redis_url.get_secret_value()))
+        url = settings.redis_url.get_secret_value()
+        self._redis = Redis.from_pool(_pool(url or "redis://"))
         self._turns = asyncio.Semaphore(self._redis.connection_pool.max_connections)
-        self._presence = _Breaker(settings)
+        self._presence = _Breaker(settings, absent=not url)
         self._refused = False
 
     async def get_many(self, class_ids: Sequence[str]) -> dict[str, Record | None]:
@@ -146,10 +148,11 @@ class Cache:
 class _Breaker:
     """Lets everyone through until something fails; then nobody for a while, then one at a time to try."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, absent: bool) -> None:
+        """`absent`: there is no Redis, and never will be."""
         self._pause = settings.redis_retry_after
         self._trial = settings.redis_timeout
-        self._retry_at: float | None = None
+        self._retry_at: float | None = math.inf if absent else None
 
     @property
     def open(self) -> bool:

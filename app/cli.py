@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app import cli_data, main, migrate, observability
 from app.auth import ViewerRole, mint
@@ -39,6 +40,8 @@ def run() -> None:
         _complain(str(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except OperationalError as error:
+        _complain(f"the database: {str(error.orig).strip().splitlines()[0]}")
     except ValidationError as error:
         _complain(*(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
 
@@ -62,12 +65,15 @@ def dev() -> None:
 
 async def _welcome(settings: Settings) -> None:
     """The address, and a token for each role with something to see."""
-    teaches = text(
-        "SELECT e.person_id, c.school_id, c.id FROM enrollment e JOIN class c ON c.id = e.class_id "
-        "WHERE e.role = 'TEACHER' AND e.ends IS NULL AND c.status = 'ACTIVE' ORDER BY c.id LIMIT 1"
+    example = text(
+        "SELECT c.id, c.school_id, t.person_id, s.person_id FROM class c "
+        "JOIN enrollment t ON t.class_id = c.id AND t.role = 'TEACHER' AND t.ends IS NULL "
+        "JOIN enrollment s ON s.class_id = c.id AND s.role = 'STUDENT' AND s.ends IS NULL "
+        "WHERE c.status = 'ACTIVE' ORDER BY c.id, t.id, s.id LIMIT 1"
     )
     async with main.services_of(settings) as services, services.engine.connect() as connection:
-        teacher, school, class_id = (await connection.execute(teaches)).first() or ("teacher", "school", "class")
+        found = (await connection.execute(example)).first()
+    class_id, school, teacher, student = found or ("class", "school", "teacher", "student")
     address = f"http://{settings.host}:{settings.port}"
     tokens = {
         "admin": mint(settings, "admin", ViewerRole.ADMIN),
@@ -78,7 +84,7 @@ async def _welcome(settings: Settings) -> None:
     lines = [
         f"GraphQL       {address}/graphql",
         f"GraphiQL      {address}/graphiql",
-        f"a class       {class_id} (of school {school})",
+        f"a class       {class_id} (of {school}, with student {student})",
         "Tokens, good for an hour (make more with `classperf token`):",
         *(f"{role:13} {token}" for role, token in tokens.items()),
     ]

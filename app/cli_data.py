@@ -27,7 +27,7 @@ from app.importers.report import Report
 from app.main import services_of
 from app.metrics import METRICS
 from app.performance import calculate_many
-from app.rebuild import all_classes, count_classes, rebuild, these_classes
+from app.rebuild import all_classes, count_classes, rebuild, these_classes, unknown_classes
 from app.seed import seed as make_district
 from app.settings import Settings
 
@@ -130,7 +130,7 @@ async def _import_csv(settings: Settings, folder: Path, dry_run: bool, recorded_
 
 def _tell(report: Report) -> None:
     for problem in report.problems:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"{problem} [{problem.code}]\n")
     if report.problem_count:
         sys.stderr.write(f"{report.problem_count:,} problems: nothing was stored.\n")
         return
@@ -141,6 +141,8 @@ def _tell(report: Report) -> None:
 
 async def _recalculate(settings: Settings, class_ids: list[str], after: str, at: datetime | None) -> None:
     async with services_of(settings) as services:
+        if unknown := await unknown_classes(services.engine, class_ids):
+            raise BadInput(f"There is no class {unknown[0]}.")
         batches = these_classes(class_ids) if class_ids else all_classes(services.engine, after)
         if at is not None:
             await _print_at(services.engine, batches, at)
@@ -169,8 +171,6 @@ async def _print_at(engine: AsyncEngine, batches: AsyncIterator[list[str]], at: 
         async with transaction(engine, unhurried=True) as connection:
             found = await calculate_many(connection, batch, at)
         for class_id in batch:
-            if class_id not in found:
-                raise BadInput(f"There is no class {class_id}.")
             sys.stdout.write(_line(class_id, found[class_id]))
 
 

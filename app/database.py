@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from psycopg import AsyncConnection as Driver
-from sqlalchemy import make_url
+from psycopg import OperationalError
+from sqlalchemy import ExceptionContext, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.errors import NotReady
 from app.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 3
 
@@ -18,7 +23,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
     """No statement outlives the client that asked for it by more than `database_timeout`."""
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     timeout = int(settings.database_timeout * 1000)
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=settings.database_pool_size,
         max_overflow=0,
@@ -32,6 +37,15 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "application_name": "class-performance",
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _tell_absence)
+    return engine
+
+
+def _tell_absence(context: ExceptionContext) -> None:
+    """A database that is away, stopped, overloaded or out of time is something to try again, not a fault of ours."""
+    if isinstance(context.original_exception, OperationalError) and not context.is_pre_ping:
+        log.warning("database_is_away", reason=type(context.original_exception).__name__)
+        raise NotReady("The database did not answer in time; try again.") from None
 
 
 @asynccontextmanager

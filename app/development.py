@@ -24,16 +24,14 @@ def settings_with_secret() -> Settings:
 
 @contextmanager
 def development() -> Iterator[Settings]:
-    """DATABASE_URL and REDIS_URL are honoured; an embedded database is brought to the newest tables."""
+    """With neither DATABASE_URL nor REDIS_URL set: embedded servers, the database brought to the newest tables."""
     given = settings_with_secret()
-    if given.database_url.get_secret_value() and given.redis_url.get_secret_value():
+    if given.database_url.get_secret_value():
         yield given
         return
     with devservices.embedded(DATA) as services:
-        found = given.model_dump()
-        if not given.database_url.get_secret_value():
-            found["database_url"] = services.database_url
-            migrate.upgrade(services.database_url)
-        if not given.redis_url.get_secret_value():
-            found["redis_url"] = services.redis_url
-        yield Settings(**found)
+        migrate.upgrade(services.database_url)
+        urls = {"database_url": services.database_url, "redis_url": services.redis_url}
+        if given.redis_url.get_secret_value():
+            del urls["redis_url"]
+        yield Settings(**{**given.model_dump(), **urls})

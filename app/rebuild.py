@@ -13,12 +13,21 @@ from app.performance import Performance, recalculate_many
 BATCH = 200
 
 COUNT = text("SELECT count(*) FROM class WHERE id > :after")
+UNKNOWN = text(
+    "SELECT asked.id FROM unnest(CAST(:ids AS text[])) AS asked (id) "
+    "WHERE NOT EXISTS (SELECT FROM class c WHERE c.id = asked.id)"
+)
 NEXT = text(f"SELECT id FROM class WHERE id > :after ORDER BY id LIMIT {BATCH}")
 
 
 async def count_classes(engine: AsyncEngine, after: str = "") -> int:
     async with engine.connect() as connection:
         return int((await connection.execute(COUNT, {"after": after})).scalar_one())
+
+
+async def unknown_classes(engine: AsyncEngine, class_ids: Sequence[str]) -> list[str]:
+    async with engine.connect() as connection:
+        return list(await connection.scalars(UNKNOWN, {"ids": list(class_ids)}))
 
 
 async def all_classes(engine: AsyncEngine, after: str = "") -> AsyncIterator[list[str]]:

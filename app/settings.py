@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(SecretStr(""), description="PostgreSQL 16 or newer: postgresql://...")
     database_pool_size: int = Field(10, ge=1, le=200, description="Connections of one process, at the most.")
     database_timeout: float = Field(10.0, gt=0, description="Seconds a statement of a request may take.")
-    redis_url: SecretStr = Field(SecretStr(""), description="Redis 7 or newer, or Valkey: redis://...")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="Redis 7 or newer, or Valkey: redis://... Without, all is read from PostgreSQL."
+    )
     redis_timeout: float = Field(0.1, gt=0, description="Seconds to wait for Redis before going on without it.")
     redis_retry_after: float = Field(1.0, gt=0, description="Seconds without Redis after it failed.")
 

@@ -53,7 +53,7 @@ class MetricColumns(SQLModel):
 
 
 class ClassPerformance(MetricColumns, table=True):
-    """The record of a class. The version rises by one with every change that a reader could see; it is 0 only within the
+    """The record of a class. The version rises by one with every change that a reader could see; 0 is only within the
     transaction that makes the record."""
 
     __tablename__: ClassVar[str] = "class_performance"

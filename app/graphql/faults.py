@@ -8,9 +8,10 @@ from uuid import uuid4
 import structlog
 from graphql import GraphQLError
 from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.contextvars import get_contextvars
 
-from app.errors import BadInput, ClassPerformanceError
+from app.errors import BadInput, ClassPerformanceError, NotReady
 
 Fault = dict[str, Any]
 """An entry of `errors` in a response."""
@@ -32,6 +33,8 @@ def refuse(error: GraphQLError, code: str) -> Fault:
 def present(error: GraphQLError) -> Fault:
     """What went wrong while executing."""
     cause = _cause(error)
+    if isinstance(cause, PoolTimeout):
+        cause = NotReady()
     if isinstance(cause, ClassPerformanceError):
         return _located(error, str(cause), {"code": cause.code})
     if cause is None or (isinstance(cause, GraphQLError) and (cause.nodes or error.path is None)):

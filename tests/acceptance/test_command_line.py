@@ -173,6 +173,22 @@ def test_commands_beside_it_use_its_servers(product: tuple[Path, dict[str, str]]
     assert stored["classPerformance"]["activitiesCreated"] > 0
 
 
+def test_an_unknown_class_is_named(product: tuple[Path, dict[str, str]]) -> None:
+    directory, words = product
+    refused = classperf(directory, "recalculate", "--class", words["a class"], "--class", "nope")
+    assert (refused.returncode, refused.stderr) == (2, "classperf: There is no class nope.\n")
+
+
+def test_a_database_that_is_away_is_told_in_a_line(tmp_path: Path) -> None:
+    refused = classperf(tmp_path, "recalculate", "--all", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("classperf: ")
+    assert "Traceback" not in refused.stderr
+    migrating = classperf(tmp_path, "migrate", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
+    assert (migrating.returncode, "Traceback" in migrating.stderr) == (2, False)
+    assert not (tmp_path / ".data" / "postgres").exists()
+
+
 def test_recalculation_goes_on_after_a_class(product: tuple[Path, dict[str, str]]) -> None:
     directory, _ = product
     done = classperf(directory, "recalculate", "--all", "--after", "class-00150")
