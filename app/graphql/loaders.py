@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from aiodataloader import DataLoader
@@ -22,10 +23,25 @@ class Loaders:
     """`records` and `classes` by class id, `schools` by school id, `histories` by span."""
 
     def __init__(self, performance: Performance, classes: Classes, history: History) -> None:
-        self.records: DataLoader[str, Record | None] = loader(performance.get_many)
-        self.classes: DataLoader[str, ClassFact | None] = loader(classes.get_many)
-        self.schools: DataLoader[str, SchoolFact | None] = loader(classes.get_schools)
-        self.histories: DataLoader[Span, list[Row[Any]]] = loader(history.get_many)
+        self._performance = performance
+        self._classes = classes
+        self._history = history
+
+    @cached_property
+    def records(self) -> DataLoader[str, Record | None]:
+        return loader(self._performance.get_many)
+
+    @cached_property
+    def classes(self) -> DataLoader[str, ClassFact | None]:
+        return loader(self._classes.get_many)
+
+    @cached_property
+    def schools(self) -> DataLoader[str, SchoolFact | None]:
+        return loader(self._classes.get_schools)
+
+    @cached_property
+    def histories(self) -> DataLoader[Span, list[Row[Any]]]:
+        return loader(self._history.get_many)
 
 
 def loader(load: Callable[[Sequence[Key]], Awaitable[list[Value]]]) -> DataLoader[Key, Value]:
