@@ -85,7 +85,14 @@ class Cache:
 
     async def put_many(self, records: Sequence[Record]) -> None:
         """Store what is newer than what is there, whatever the order of arrival."""
-        await self._write([("EVALSHA", PUT_SHA, 1, *self._entry(record)) for record in records])
+        commands: list[Command] = []
+        for record in records:
+            try:
+                commands.append(("EVALSHA", PUT_SHA, 1, *self._entry(record)))
+            except TypeError:
+                # What another program wrote into `custom` may be beyond JSON writers: that record alone is not cached.
+                log.error("record_not_cached", class_id=record.class_id)
+        await self._write(commands)
 
     async def remember_unknown(self, class_ids: Sequence[str]) -> None:
         ttl = self._settings.cache_ttl_unknown

@@ -14,13 +14,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from app import cli_data, main, migrate, observability
-from app.auth import ViewerRole, mint
+from app.auth import PERMISSIONS, ViewerRole, mint
 from app.development import development, settings_with_secret
 from app.errors import ClassPerformanceError
 from app.graphql import schema
 from app.settings import Settings
 
-SCOPES = ("metrics:read", "metrics:write", "facts:write")
+SCOPES = sorted({rule.scope for rules in PERMISSIONS.values() for rule in rules.values() if rule.scope})
 
 cli = typer.Typer(
     help="Every number about a class, right and at once.",

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel import SQLModel
 
@@ -26,6 +27,10 @@ MOST_ITEMS = 5_000
 MOST_PROBLEMS = 100
 DUE_ON = "due_on"
 
+# Whose id is free is first come, first served: of two schools that record one new id, the later must see the earlier's.
+CLAIMED = ("people", "classes")
+CLAIM = text("SELECT pg_advisory_xact_lock(hashtext('class-performance ' || :kind))")
+
 Item = Mapping[str, Any]
 
 
@@ -39,6 +44,8 @@ class Recording:
         if not 1 <= len(items) <= MOST_ITEMS:
             raise Rejected([Problem("INVALID_VALUE", f"Give 1 to {MOST_ITEMS:,} items; these are {len(items):,}.")])
         async with transaction(self.engine) as connection:
+            if kind in CLAIMED:
+                await connection.execute(CLAIM, {"kind": kind})
             facts = await _check(connection, reach, kind, items)
             recorded = await gradebook.record(connection, kind, facts)
             changed = await recalculate_many(connection, recorded.class_ids)
@@ -53,6 +60,9 @@ class Recording:
 
 async def _check(connection: AsyncConnection, reach: Reach, kind: str, items: Sequence[Item]) -> list[SQLModel]:
     places = await get_places(connection, _named(items, "id" if kind == "classes" else "class_id"))
+    if kind != "classes":
+        # Nothing that is said of an item may depend on a class that the viewer may not know.
+        places = {class_id: place for class_id, place in places.items() if reach.covers(class_id, place.school_id)}
     homes = await get_schools_of_people(connection, _named(items, "id")) if kind == "people" else {}
     facts: list[SQLModel] = []
     problems: list[Problem] = []
@@ -89,10 +99,8 @@ def _out_of_reach(
         yield _not_found("person", item, "id")
     elif kind == "classes" and item["id"] in places and not reach.covers(item["id"], places[item["id"]].school_id):
         yield _not_found("class", item, "id")
-    if "class_id" in item:
-        place = places.get(item["class_id"])
-        if place is None or not reach.covers(item["class_id"], place.school_id):
-            yield _not_found("class", item, "class_id")
+    if "class_id" in item and item["class_id"] not in places:
+        yield _not_found("class", item, "class_id")
 
 
 def _not_found(thing: str, item: Item, column: str) -> Problem:

@@ -21,6 +21,8 @@ from app.records import COLUMNS, Record
 
 CUSTOM = "custom"
 CUSTOM_BYTES = 16_384
+# Beyond it a whole number in floating point comes back from PostgreSQL as an integer that JSON writers refuse.
+LARGEST_NUMBER = 2**63 - 1
 KEY_LENGTH = 255
 
 LOCK = text(
@@ -97,8 +99,9 @@ class Reports:
             record = await _require(connection, report.class_id)
             await _refuse_conflicts(connection, record, report, names)
             record = await apply(connection, record)
+            result = record.to_json().decode()  # what cannot be written down must not be committed
             if report.idempotency_key is not None:
-                await connection.execute(KEEP, {**identity, "result": record.to_json().decode()})
+                await connection.execute(KEEP, {**identity, "result": result})
         await self._performance.publish([record])
         return record
 
@@ -113,7 +116,11 @@ async def _claim(connection: AsyncConnection, identity: Mapping[str, Any], repor
         raise Rejected(
             [Problem("IDEMPOTENCY_KEY_REUSED", "This key was used with another input.", ("idempotencyKey",))]
         )
-    return Record.from_json(orjson.dumps(kept.result))
+    try:
+        return Record.from_json(orjson.dumps(kept.result))
+    except (TypeError, KeyError):
+        # Kept by a release whose records had other fields: what it did is done, and this is the record now.
+        return await _require(connection, report.class_id)
 
 
 def _digest(report: Report) -> bytes:
@@ -142,8 +149,7 @@ async def _refuse_conflicts(connection: AsyncConnection, record: Record, report:
     if expected is None or expected == record.version:
         return
     if not 1 <= expected < record.version:
-        message = f"The newest version is {record.version}."
-        raise Rejected([Problem("INVALID_VALUE", message, ("expectedVersion",))])
+        raise Rejected([Problem("INVALID_VALUE", "The class has had no such version.", ("expectedVersion",))])
     since = (await connection.execute(SINCE, {"class_id": record.class_id, "version": expected})).all()
     if len(since) < record.version - expected:
         raise VersionConflict(record, names)
@@ -155,7 +161,8 @@ async def _refuse_conflicts(connection: AsyncConnection, record: Record, report:
 async def _store(connection: AsyncConnection, record: Record, values: Mapping[str, Any], actor: str) -> Record:
     pinned = sorted({*record.pinned_metrics, *(name for name in values if name != CUSTOM)})
     new = {**values, "pinned_metrics": pinned}
-    if all(getattr(record, name) == value for name, value in new.items()):
+    # As JSON: to Python, true is 1.
+    if all(_canonical(getattr(record, name)) == _canonical(value) for name, value in new.items()):
         return record
     if CUSTOM in new:
         new[CUSTOM] = None if new[CUSTOM] is None else orjson.dumps(new[CUSTOM]).decode()
@@ -178,6 +185,10 @@ async def _store(connection: AsyncConnection, record: Record, values: Mapping[st
         SELECT {COLUMNS} FROM changed p JOIN class c ON c.id = p.class_id""")
     parameters = {**new, "class_id": record.class_id, "actor": actor, "fields": sorted(values)}
     return Record.from_row((await connection.execute(statement, parameters)).mappings().one())
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _placeholder(name: str) -> str:
@@ -224,7 +235,8 @@ def _in_range(metric: Metric, value: Any) -> float | int:
         if value != int(value):
             raise ValueError("Must be a whole number.")
         return int(value)
-    return float(Decimal(repr(value)).quantize(Decimal("0.01"), ROUND_HALF_UP))
+    # Adding zero makes a negative zero an ordinary one.
+    return float(Decimal(repr(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)) + 0.0
 
 
 def _custom(value: Any) -> dict[str, Any] | None:
@@ -240,14 +252,19 @@ def _custom(value: Any) -> dict[str, Any] | None:
         ) from None
     if size > CUSTOM_BYTES:
         raise ValueError(f"Must be at most {CUSTOM_BYTES:,} bytes of JSON; this is {size:,}.")
-    if _has_nul(value):
-        raise ValueError("Must not contain a NUL character.")
+    if reason := _unstorable(value):
+        raise ValueError(reason)
     return value
 
 
-def _has_nul(value: Any) -> bool:
+def _unstorable(value: Any) -> str | None:
+    """Why PostgreSQL would not give this back as it is."""
     if isinstance(value, dict):
-        return any(_has_nul(name) or _has_nul(item) for name, item in value.items())
+        return next(filter(None, map(_unstorable, [*value, *value.values()])), None)
     if isinstance(value, list):
-        return any(_has_nul(item) for item in value)
-    return isinstance(value, str) and "\0" in value
+        return next(filter(None, map(_unstorable, value)), None)
+    if isinstance(value, str) and "\0" in value:
+        return "Must not contain a NUL character."
+    if isinstance(value, int | float) and abs(value) > LARGEST_NUMBER:
+        return f"Must not contain a number beyond {LARGEST_NUMBER:,}."
+    return None

@@ -554,7 +554,14 @@ async def test_closing_does_not_wait_for_a_server_that_is_away(server: Server) -
     server.resume()
 
 
-@pytest.mark.parametrize("url", ["", "localhost:6379", "redis://:sec/ret@localhost"])
+async def test_without_an_address_there_is_nothing_to_ask() -> None:
+    cache = new_cache("")
+    await cache.put_many([record("c1", 1)])
+    assert await cache.get_many(["c1"]) == {}
+    await cache.close()
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "redis://:sec/ret@localhost"])
 def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(Misconfigured, match="REDIS_URL") as refusal:
         new_cache(url)

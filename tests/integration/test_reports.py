@@ -6,14 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.cache import Cache
 from app.database import transaction
 from app.errors import Rejected
 from app.performance import Performance, recalculate_many
 from app.records import Record
 from app.reports import Report, Reports, VersionConflict
+from app.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("school")
 
@@ -76,6 +80,43 @@ async def test_reporting_the_same_again_changes_nothing(reports: Reports) -> Non
     assert await reports.update("head", report(passing_rate=50, custom={"a": 1})) == first
 
 
+@pytest.mark.parametrize("other", [True, 1.0, "1", [1], None])
+async def test_custom_metadata_of_another_type_is_another_value(reports: Reports, other: Any) -> None:
+    await reports.update("lms", report(custom={"a": 1}))
+    record = await reports.update("lms", report(custom={"a": other}))
+    assert record.version == 3
+    assert repr(record.custom) == repr({"a": other})
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(-1e15, 1e15) | st.text(max_size=9)
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(custom=st.dictionaries(st.text(max_size=5), st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3))))
+async def test_any_custom_metadata_is_refused_or_comes_back_as_it_was(
+    reports: Reports, performance: Performance, engine: AsyncEngine, custom: dict[str, Any]
+) -> None:
+    try:
+        record = await reports.update("lms", report(custom=custom))
+    except Rejected:
+        return
+    assert record.custom == custom
+    assert await performance.get_many(["algebra"]) == [record]
+    fresh = Performance(engine, Cache(Settings()))
+    assert await fresh.get_many(["algebra"]) == [record]
+
+
+async def test_a_key_kept_by_a_release_with_other_fields_gives_the_record_as_it_is(
+    engine: AsyncEngine, reports: Reports
+) -> None:
+    first = await reports.update("head", report(1, "k", passing_rate=50))
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE idempotency_key SET result = result - 'late_count'"))
+    assert await reports.update("head", report(1, "k", passing_rate=50)) == first
+
+
 async def test_custom_metadata_is_replaced_as_a_whole_and_cleared_by_null(reports: Reports) -> None:
     assert (await reports.update("lms", report(custom={"room": "4b", "π": [1.5, None]}))).custom == {
         "room": "4b",
@@ -103,6 +144,7 @@ async def test_custom_metadata_is_replaced_as_a_whole_and_cleared_by_null(report
         ({"custom": {"a": ["\0"]}}, ("data", "metadata", "custom"), "NUL"),
         ({"custom": {"\ud800": 1}}, ("data", "metadata", "custom"), "surrogate"),
         ({"custom": {"a": 2**70}}, ("data", "metadata", "custom"), "64 bits"),
+        ({"custom": {"a": [1e20]}}, ("data", "metadata", "custom"), "number beyond"),
         ({}, ("data",), "at least one"),
     ],
 )
@@ -135,6 +177,10 @@ async def test_the_ends_of_every_range_are_within_it(reports: Reports) -> None:
     assert (lowest.average_points, lowest.total_points, lowest.grade_improvement) == (-1e9, -(2**31), -1000.0)
     highest = await reports.update("head", report(average_points=1e9, total_points=2**31 - 1, highest_grade=1000))
     assert (highest.average_points, highest.total_points, highest.highest_grade) == (1e9, 2**31 - 1, 1000.0)
+
+
+async def test_a_negative_value_that_rounds_to_zero_is_zero(reports: Reports) -> None:
+    assert str((await reports.update("head", report(grade_improvement=-0.001))).grade_improvement) == "0.0"
 
 
 async def test_an_unknown_class_is_a_problem(reports: Reports) -> None:
