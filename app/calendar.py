@@ -1,12 +1,21 @@
-"""Days of a school as instants."""
+"""Time zones, and days of a school as instants."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
 
 SECOND = timedelta(seconds=1)
+
+# The time zones of the package tzdata, which are as new as PostgreSQL's own. The system's may be years older, and a day
+# would begin at another instant here than there.
+reset_tzpath(to=())
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=10_000)

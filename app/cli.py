@@ -8,6 +8,7 @@ import sys
 from typing import Annotated
 
 import typer
+from alembic.util import CommandError
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import cli_data, main, migrate, observability
 from app.auth import PERMISSIONS, ViewerRole, mint
-from app.development import development, settings_with_secret
+from app.development import development, with_secret
 from app.errors import ClassPerformanceError
 from app.graphql import schema
 from app.settings import Settings
@@ -42,6 +43,8 @@ def run() -> None:
         sys.exit(128 + signal.SIGINT)
     except OperationalError as error:
         _complain(f"the database: {str(error.orig).strip().splitlines()[0]}")
+    except (CommandError, OSError) as error:
+        _complain(str(error))
     except ValidationError as error:
         _complain(*(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
 
@@ -56,7 +59,8 @@ def _complain(*messages: str) -> None:
 def dev() -> None:
     """Run everything here: embedded servers, migrations, demonstration data, the API. Ctrl-C stops it all."""
     main.require_free_port(Settings(environment="development"))
-    with development() as settings:
+    with development() as found:
+        settings = with_secret(found)
         observability.configure(settings)
         migrate.upgrade(settings.database_url.get_secret_value())
         asyncio.run(cli_data.fill_if_empty(settings))
@@ -131,7 +135,8 @@ def token(
     scope: Annotated[list[str] | None, typer.Option(help="A scope of a service; repeat for more.")] = None,
 ) -> None:
     """Print a bearer token for development, good for an hour."""
-    sys.stdout.write(mint(settings_with_secret(), person, role, schools=school, scopes=scope or ()) + "\n")
+    settings = with_secret(Settings(environment="development"))
+    sys.stdout.write(mint(settings, person, role, schools=school, scopes=scope or ()) + "\n")
 
 
 cli.add_typer(cli_data.cli)

@@ -14,6 +14,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import observability
@@ -30,6 +31,12 @@ from app.performance import calculate_many
 from app.rebuild import all_classes, count_classes, rebuild, these_classes, unknown_classes
 from app.seed import seed as make_district
 from app.settings import Settings
+
+IS_UNFINISHED = text("""
+    SELECT NOT EXISTS (SELECT FROM class)
+        OR EXISTS (SELECT FROM class c WHERE NOT EXISTS (SELECT FROM class_performance p WHERE p.class_id = c.id))
+        AND NOT EXISTS (SELECT FROM class WHERE id !~ '^class-[0-9]{5}$')
+""")
 
 cli = typer.Typer()
 files = typer.Typer(help="Load facts from files.", no_args_is_help=True)
@@ -81,16 +88,17 @@ def seed(
 async def _seed(settings: Settings, plan: Plan) -> None:
     async with services_of(settings) as services:
         with progress() as bar:
-            task = bar.add_task("Making classes", total=plan.classes)
-            await make_district(services.engine, plan, lambda done, facts: bar.update(task, completed=done))
-        await rebuild_with_progress(services, all_classes(services.engine), await count_classes(services.engine))
+            task = bar.add_task("Classes", total=plan.classes)
+            seeded = await make_district(services.engine, plan, lambda done, _: bar.update(task, completed=done))
+        err.print(f"{seeded.made:,} classes made; {seeded.kept:,} were there already.", highlight=False)
+        await rebuild_all(services)
 
 
 async def fill_if_empty(settings: Settings) -> None:
-    """Demonstration data, for a database that has none of any kind."""
-    async with services_of(settings) as services:
-        empty = not await count_classes(services.engine)
-    if empty:
+    """Demonstration data, for a database without classes, or where making it was cut short."""
+    async with services_of(settings) as services, services.engine.connect() as connection:
+        wanted = (await connection.execute(IS_UNFINISHED)).scalar_one()
+    if wanted:
         await _seed(settings, Plan(datetime.now(UTC)))
 
 
@@ -123,8 +131,8 @@ async def _import_csv(settings: Settings, folder: Path, dry_run: bool, recorded_
                 dry_run=dry_run,
                 progress=lambda file, rows: bar.update(task, description=file, completed=rows),
             )
-        if report.class_ids and not dry_run and not report.problem_count:
-            await rebuild_with_progress(services, these_classes(report.class_ids), len(report.class_ids))
+        if report.is_stored:
+            await services.performance.refresh(report.class_ids)
     return report
 
 
@@ -132,7 +140,9 @@ def _tell(report: Report) -> None:
     for problem in report.problems:
         sys.stderr.write(f"{problem} [{problem.code}]\n")
     if report.problem_count:
-        sys.stderr.write(f"{report.problem_count:,} problems: nothing was stored.\n")
+        more = f", the first {len(report.problems):,} shown" if len(report.problems) < report.problem_count else ""
+        problems = "1 problem" if report.problem_count == 1 else f"{report.problem_count:,} problems{more}"
+        sys.stderr.write(f"{problems}: nothing was stored.\n")
         return
     stored = "would be stored" if report.dry_run else "stored"
     for file, tally in report.files.items():
@@ -146,23 +156,34 @@ async def _recalculate(settings: Settings, class_ids: list[str], after: str, at:
         batches = these_classes(class_ids) if class_ids else all_classes(services.engine, after)
         if at is not None:
             await _print_at(services.engine, batches, at)
-            return
-        total = len(class_ids) or await count_classes(services.engine, after)
-        await rebuild_with_progress(services, batches, total)
+        elif class_ids:
+            await _rebuild(services, batches, len(set(class_ids)))
+        else:
+            await rebuild_all(services, after)
 
 
-async def rebuild_with_progress(services: Services, batches: AsyncIterator[list[str]], total: int) -> None:
-    done = ""
+async def rebuild_all(services: Services, after: str = "") -> None:
+    """What stops it leaves whole batches done, and tells how to go on."""
+    done = [after]
+    total = await count_classes(services.engine, after)
+    try:
+        await _rebuild(services, all_classes(services.engine, after), total, done)
+    except BaseException:
+        option = f" --after {shlex.quote(done[-1])}" if done[-1] else ""
+        err.print(f"Stopped. To go on: classperf recalculate --all{option}", markup=False, highlight=False)
+        raise
+
+
+async def _rebuild(
+    services: Services, batches: AsyncIterator[list[str]], total: int, done: list[str] | None = None
+) -> None:
+    """`done` is given the last class of each batch."""
     with progress() as bar:
         task = bar.add_task("Calculating", total=total)
-        try:
-            async for batch in rebuild(services.engine, services.performance, batches):
-                done = batch[-1]
-                bar.advance(task, len(batch))
-        except BaseException:
-            if done:
-                err.print(f"Stopped. To go on: classperf recalculate --all --after {shlex.quote(done)}", markup=False)
-            raise
+        async for batch in rebuild(services.engine, services.performance, batches):
+            bar.advance(task, len(batch))
+            if done is not None:
+                done.append(batch[-1])
 
 
 async def _print_at(engine: AsyncEngine, batches: AsyncIterator[list[str]], at: datetime) -> None:

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, StringConstraints, ValidationInfo, field_validator
 from sqlalchemy import CheckConstraint, DateTime, ForeignKeyConstraint, Numeric, Text, func
 from sqlmodel import Field, SQLModel
+
+from app.calendar import time_zones
 
 SQLModel.metadata.naming_convention = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -56,7 +57,7 @@ def _day_in_calendar(day: date) -> date:
 
 
 def _time_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in time_zones():
         raise ValueError("must be an IANA time zone, such as Europe/London")
     return name
 

@@ -14,18 +14,18 @@ from app.settings import Settings
 DATA = Path(".data")
 
 
-def settings_with_secret() -> Settings:
-    """Enough to make tokens with."""
-    given = Settings(environment="development")
-    if given.jwt_secret or given.jwt_jwks:
-        return given
-    return Settings(environment="development", jwt_secret=SecretStr(devservices.password(DATA, "jwt.secret")))
+def with_secret(settings: Settings) -> Settings:
+    """Enough to make and check tokens with."""
+    if settings.jwt_secret or settings.jwt_jwks:
+        return settings
+    secret = SecretStr(devservices.password(DATA, "jwt.secret"))
+    return Settings(**{**settings.model_dump(), "jwt_secret": secret})
 
 
 @contextmanager
 def development() -> Iterator[Settings]:
     """With neither DATABASE_URL nor REDIS_URL set: embedded servers, the database brought to the newest tables."""
-    given = settings_with_secret()
+    given = Settings(environment="development")
     if given.database_url.get_secret_value():
         yield given
         return

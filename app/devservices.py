@@ -10,18 +10,21 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import psycopg
 
@@ -42,22 +45,26 @@ class Services:
 
 @contextlib.contextmanager
 def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
-    """Share the servers that run in `directory`, or start them and stop them at the end."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Share the servers that run in `directory`, or start them, and stop them when nobody shares them any more."""
     directory = directory.resolve()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = directory / "services.json"
-    with (directory / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield _running(state)
-            return
+    with (directory / "owner.lock").open("w") as owner, (directory / "users.lock").open("w") as users:
+        deadline = time.monotonic() + STARTED_WITHIN
+        while not _lock(owner, fcntl.LOCK_EX):
+            # Whoever holds this keeps the owner from stopping the servers.
+            if _lock(users, fcntl.LOCK_SH) and (shared := _read(state)):
+                yield shared
+                return
+            if time.monotonic() > deadline:
+                raise Misconfigured(f"Another process holds {directory} but does not say where its servers are.")
+            time.sleep(0.1)
         state.unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
-            stack.callback(state.unlink, missing_ok=True)
             services = _start(directory, stack, fsync=fsync)
-            state.touch(0o600)
-            state.write_text(json.dumps(asdict(services)))
+            stack.callback(_wait_for_users, users)
+            stack.callback(state.unlink, missing_ok=True)
+            _write(state, json.dumps(asdict(services)))
             yield services
 
 
@@ -66,42 +73,58 @@ def password(directory: Path, name: str) -> str:
     file = directory / name
     if not file.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(0o600)
-        file.write_text(secrets.token_urlsafe(48))
+        _write(file, secrets.token_urlsafe(48))
     return file.read_text()
 
 
-def _running(state: Path) -> Services:
-    deadline = time.monotonic() + STARTED_WITHIN
-    while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            return Services(**json.loads(state.read_text()))
-        time.sleep(0.1)
-    raise Misconfigured(f"Another process holds {state.parent} but does not say where its servers are.")
+def _write(file: Path, content: str) -> None:
+    """As a whole or not at all, for its owner alone. Who comes second finds what the first wrote."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=file.name) as aside:
+        aside.write(content)
+        aside.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(aside.name, file)
+
+
+def _read(state: Path) -> Services | None:
+    return Services(**json.loads(state.read_text())) if state.exists() else None
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for_users(users: IO[str]) -> None:
+    if not _lock(users, fcntl.LOCK_EX):
+        sys.stderr.write("The servers stay up for the others who use them. Ctrl-C stops them now.\n")
+        fcntl.flock(users, fcntl.LOCK_EX)
 
 
 def _start(directory: Path, stack: contextlib.ExitStack, *, fsync: bool) -> Services:
     secret = password(directory, "services.secret")
-    postgres = _start_postgres(directory / "postgres", secret, fsync=fsync)
-    stack.callback(_stop, postgres, signal.SIGINT)
-    valkey, redis_port = _start_valkey(directory / "valkey", secret)
-    stack.callback(_stop, valkey, signal.SIGTERM)
-    port = (directory / "postgres" / "postmaster.pid").read_text().splitlines()[3]
+    postgres, port = _start_postgres(directory / "postgres", secret, stack, fsync=fsync)
+    valkey, redis_port = _start_valkey(directory / "valkey", secret, stack)
     url = f"postgresql://postgres:{secret}@127.0.0.1:{port}"
     _create_database(f"{url}/postgres")
     return Services(f"{url}/{DATABASE}", f"redis://:{secret}@127.0.0.1:{redis_port}/0", postgres.pid, valkey.pid)
 
 
-def _start_postgres(directory: Path, secret: str, *, fsync: bool) -> subprocess.Popen[bytes]:
+def _start_postgres(
+    directory: Path, secret: str, stack: contextlib.ExitStack, *, fsync: bool
+) -> tuple[subprocess.Popen[bytes], int]:
     binaries = _postgres_binaries()
     _stop_orphan(directory / "postmaster.pid")
     prefix = _unprivileged(directory)
     if not (directory / "PG_VERSION").exists():
         _initialise(prefix, binaries, directory, secret)
-    log = directory / "server.log"
+    port = _free_port()
     options = {
         "listen_addresses": "127.0.0.1",
-        "port": str(_free_port()),
+        "port": str(port),
         "unix_socket_directories": "",
         "fsync": "on" if fsync else "off",
         "synchronous_commit": "on" if fsync else "off",
@@ -111,10 +134,11 @@ def _start_postgres(directory: Path, secret: str, *, fsync: bool) -> subprocess.
         "jit": "off",
     }
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    server = _spawn([*prefix, binaries / "postgres", "-D", directory, *settings], log)
-    url = f"postgresql://postgres:{secret}@127.0.0.1:{options['port']}/postgres"
-    _wait_until(lambda: psycopg.connect(url, connect_timeout=2).close(), server, log)
-    return server
+    url = f"postgresql://postgres:{secret}@127.0.0.1:{port}/postgres"
+    server = _spawn([*prefix, binaries / "postgres", "-D", directory, *settings], directory / "server.log")
+    stack.callback(_stop, server, signal.SIGINT)
+    _wait_until(lambda: psycopg.connect(url, connect_timeout=2).close(), server, directory)
+    return server, port
 
 
 def _initialise(prefix: list[str], binaries: Path, directory: Path, secret: str) -> None:
@@ -125,6 +149,8 @@ def _initialise(prefix: list[str], binaries: Path, directory: Path, secret: str)
     _give_away(prefix, fresh)
     flags = ["--auth=scram-sha-256", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
     reader, writer = os.pipe()
+    if "setpriv" in prefix:
+        os.fchown(reader, pwd.getpwnam("nobody").pw_uid, -1)  # who opens it again by its path
     os.write(writer, secret.encode())
     os.close(writer)
     try:
@@ -143,21 +169,22 @@ def _initialise(prefix: list[str], binaries: Path, directory: Path, secret: str)
     fresh.rename(directory)
 
 
-def _start_valkey(directory: Path, secret: str) -> tuple[subprocess.Popen[bytes], int]:
+def _start_valkey(directory: Path, secret: str, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[bytes], int]:
     directory.mkdir(mode=0o700, exist_ok=True)
     _stop_orphan(directory / "valkey.pid")
     port = _free_port()
     config = directory / "valkey.conf"
-    config.touch(0o600)
-    config.write_text(
-        f'bind 127.0.0.1\nport {port}\nrequirepass {secret}\nsave ""\nappendonly no\n'
-        f"dir {directory}\npidfile {directory / 'valkey.pid'}\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n"
+    config.unlink(missing_ok=True)
+    quoted = {"dir": directory, "pidfile": directory / "valkey.pid", "requirepass": secret}
+    _write(
+        config,
+        f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n'
         # Its arguments tell whose it is, as long as it does not rename itself.
-        "set-proc-title no\n"
+        "set-proc-title no\n" + "".join(f"{name} {json.dumps(str(value))}\n" for name, value in quoted.items()),
     )
-    log = directory / "server.log"
-    server = _spawn([_valkey_binary(), config], log)
-    _wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), server, log)
+    server = _spawn([_valkey_binary(), config], directory / "server.log")
+    stack.callback(_stop, server, signal.SIGTERM)
+    _wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), server, directory)
     return server, port
 
 
@@ -167,7 +194,7 @@ def _spawn(command: list[str | Path], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-def _wait_until(attempt: Callable[[], object], server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(attempt: Callable[[], object], server: subprocess.Popen[bytes], directory: Path) -> None:
     deadline = time.monotonic() + STARTED_WITHIN
     while True:
         try:
@@ -175,7 +202,7 @@ def _wait_until(attempt: Callable[[], object], server: subprocess.Popen[bytes], 
             return
         except (OSError, psycopg.OperationalError):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise Misconfigured(f"An embedded server did not start; see {log}") from None
+                raise Misconfigured(f"An embedded server did not start; see {directory}/server.log") from None
             time.sleep(0.02)
 
 
@@ -194,6 +221,7 @@ def _stop_orphan(pid_file: Path) -> None:
     with contextlib.suppress(FileNotFoundError, ValueError, IndexError, ProcessLookupError):
         pid = int(pid_file.read_text().split()[0])
         if not _is_ours(pid, pid_file.parent):
+            pid_file.unlink()
             return
         os.kill(pid, signal.SIGINT)
         for _ in range(int(STOPPED_WITHIN * 50)):
@@ -204,6 +232,10 @@ def _stop_orphan(pid_file: Path) -> None:
 
 def _is_ours(pid: int, directory: Path) -> bool:
     """Process ids are used again: only one that was started with this very directory is ours to end."""
+    if Path("/proc/self/cmdline").exists():
+        with contextlib.suppress(OSError):
+            return os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return False
     listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return str(directory) in listed.stdout
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy import create_engine
+
+from app.database import read_url
 
 LOCK_TIMEOUT = "2s"
 """A migration that cannot have its lock at once gives up, rather than hold up everyone who queues behind it."""
@@ -35,11 +35,6 @@ def write(database_url: str, message: str) -> None:
     _run(database_url, command.revision, message, True)
 
 
-def is_current(connection: Connection) -> bool:
-    heads = ScriptDirectory.from_config(_config()).get_heads()
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
-
-
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(folder()))
@@ -49,8 +44,7 @@ def _config() -> Config:
 
 def _run(database_url: str, action: Any, *arguments: Any) -> None:
     options = f"-c lock_timeout={LOCK_TIMEOUT} -c timezone=UTC"
-    url = make_url(database_url).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, connect_args={"options": options})
+    engine = create_engine(read_url(database_url), connect_args={"options": options})
     try:
         with engine.connect() as connection:
             config = _config()

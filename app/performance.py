@@ -16,6 +16,8 @@ from app.ids import is_storable
 from app.metrics import METRIC_NAMES
 from app.records import COLUMNS, Record
 
+BATCH = 200
+
 CALCULATE = text(metrics.SQL)
 
 # For the rest of a transaction that calculates: see metrics.sql on plans; room for a batch; nothing compiled.
@@ -100,6 +102,14 @@ class Performance:
             self._flights.pop(record.class_id, None)
         await self._cache.put_many(records)
 
+    async def refresh(self, class_ids: Sequence[str]) -> None:
+        """Tell the cache what is stored now, after a commit of more than can be remembered."""
+        for start in range(0, len(class_ids), BATCH):
+            batch = class_ids[start : start + BATCH]
+            for class_id in batch:
+                self._flights.pop(class_id, None)
+            await self._read(batch)
+
     async def _read_together(self, class_ids: list[str]) -> dict[str, Record | None]:
         new = [class_id for class_id in class_ids if class_id not in self._flights]
         if new:
@@ -119,9 +129,9 @@ class Performance:
         if not flight.cancelled():
             flight.exception()  # seen, even when nobody waits any more
 
-    async def _read(self, class_ids: list[str]) -> dict[str, Record | None]:
+    async def _read(self, class_ids: Sequence[str]) -> dict[str, Record | None]:
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(READ, {"ids": class_ids})).mappings()
+            rows = (await connection.execute(READ, {"ids": list(class_ids)})).mappings()
             records = {row["class_id"]: Record.from_row(row) for row in rows}
         unknown = [class_id for class_id in class_ids if class_id not in records]
         await self._cache.put_many(list(records.values()))

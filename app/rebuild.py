@@ -8,16 +8,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import transaction
-from app.performance import Performance, recalculate_many
+from app.performance import BATCH, Performance, recalculate_many
 
-BATCH = 200
-
-COUNT = text("SELECT count(*) FROM class WHERE id > :after")
+# Ids are compared as bytes, whatever the collation of the database: so does whoever goes on where a run stopped.
+COUNT = text('SELECT count(*) FROM class WHERE id > CAST(:after AS text) COLLATE "C"')
 UNKNOWN = text(
     "SELECT asked.id FROM unnest(CAST(:ids AS text[])) AS asked (id) "
     "WHERE NOT EXISTS (SELECT FROM class c WHERE c.id = asked.id)"
 )
-NEXT = text(f"SELECT id FROM class WHERE id > :after ORDER BY id LIMIT {BATCH}")
+NEXT = text(f'SELECT id FROM class WHERE id > CAST(:after AS text) COLLATE "C" ORDER BY id COLLATE "C" LIMIT {BATCH}')
 
 
 async def count_classes(engine: AsyncEngine, after: str = "") -> int:
@@ -42,7 +41,7 @@ async def all_classes(engine: AsyncEngine, after: str = "") -> AsyncIterator[lis
 
 
 async def these_classes(class_ids: Sequence[str]) -> AsyncIterator[list[str]]:
-    ids = sorted(class_ids)
+    ids = sorted(set(class_ids))
     for start in range(0, len(ids), BATCH):
         yield ids[start : start + BATCH]
 

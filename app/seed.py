@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -13,7 +14,7 @@ from app.district import Classroom, Plan, Values, class_id, schools_of, student_
 from app.gradebook import record
 from app.shelf import ATTEMPTS, shelf
 
-__all__ = ["Plan", "seed"]
+__all__ = ["Plan", "Seeded", "seed"]
 
 CHUNK = 25
 PEOPLE = text(
@@ -24,8 +25,16 @@ PEOPLE = text(
 Progress = Callable[[int, int], None]
 
 
-async def seed(engine: AsyncEngine, plan: Plan, progress: Progress = lambda classes, facts: None) -> int:
-    """Store the facts of the classes that are not there yet; gives how many classes that were.
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """Classes: `made` now, and `kept` as they were because they were there already, of whatever plan."""
+
+    made: int
+    kept: int
+
+
+async def seed(engine: AsyncEngine, plan: Plan, progress: Progress = lambda classes, facts: None) -> Seeded:
+    """Store the facts of the classes that are not there yet.
 
     Each chunk of classes is a transaction, so a run that was stopped goes on where it was. `progress` is told how many
     classes are done and how many facts have been stored.
@@ -40,7 +49,7 @@ async def seed(engine: AsyncEngine, plan: Plan, progress: Progress = lambda clas
             facts += await _store_classes(connection, [Classroom(plan, number) for number in missing])
         made += len(missing)
         progress(numbers[-1], facts)
-    return made
+    return Seeded(made, plan.classes - made)
 
 
 async def _store_people(connection: AsyncConnection, plan: Plan) -> None:

@@ -14,7 +14,8 @@ from app import migrate
 from app.district import Plan
 from app.graphql.context import Services
 from app.main import services_of
-from app.rebuild import BATCH, all_classes, rebuild, these_classes
+from app.performance import BATCH
+from app.rebuild import all_classes, rebuild, these_classes
 from app.seed import seed
 from app.settings import Settings
 from benchmarks import world

@@ -1,12 +1,16 @@
-"""Turns the Open University Learning Analytics dataset into a folder that `classperf import` takes.
+"""Turns the Open University Learning Analytics dataset into a folder that `classperf import csv` takes.
 
     python examples/open_university.py FOLDER_OF_THE_DATASET NEW_FOLDER
+
+The dataset: Kuzilek, Hlosta, Zdrahal: "Open University Learning Analytics dataset", Scientific Data 4:170171, 2017,
+licence CC BY 4.0.
 
 It needs nothing but Python. The dataset gives days, counted from the day a presentation starts. We read them so:
 
 - Work is due at the end of its day, and was handed in, and graded, at the start of its day.
 - Who registered on a day is enrolled from its start; who unregistered on a day has left when it starts.
-- A class ends when its last day does. It is archived, and all of it has been known since the dataset was published.
+- A class ends when its last day does. It is archived.
+- All of it was recorded when the newest of the dataset's files was last modified: converting again changes nothing.
 - A result without a score was handed in and never graded. A result carried over from earlier ("banked") counts.
 """
 
@@ -15,11 +19,11 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 SCHOOL = "open-university"
-PUBLISHED = "2017-11-28"
+FILES = ("courses", "assessments", "studentInfo", "studentRegistration", "studentAssessment")
 STARTS = {"B": (2, 1), "J": (10, 1)}
 
 Row = dict[str, str]
@@ -34,9 +38,18 @@ def given(cell: str) -> str:
     return "" if cell == "?" else cell
 
 
+class NotTheDataset(Exception):
+    """A folder that is not the dataset's."""
+
+
 class Dataset:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        paths = [folder / f"{name}.csv" for name in FILES]
+        if missing := [path.name for path in paths if not path.is_file()]:
+            raise NotTheDataset(f"{folder} is not a folder of the dataset: it has no {', '.join(missing)}.")
+        newest = max(path.stat().st_mtime for path in paths)
+        self.recorded_at = datetime.fromtimestamp(newest, UTC).isoformat()
         self.courses = {class_id(row): row for row in self.read("courses")}
         self.assessments = {row["id_assessment"]: row for row in self.read("assessments")}
 
@@ -125,11 +138,11 @@ class Dataset:
             }
 
 
-def write(path: Path, rows: Iterable[Row]) -> int:
+def write(path: Path, rows: Iterable[Row], recorded_at: str) -> int:
     count = 0
     with path.open("w", newline="", encoding="utf-8") as file:
         for count, row in enumerate(rows, 1):
-            row["recorded_at"] = PUBLISHED
+            row["recorded_at"] = recorded_at
             if count == 1:
                 writer = csv.DictWriter(file, list(row))
                 writer.writeheader()
@@ -139,8 +152,8 @@ def write(path: Path, rows: Iterable[Row]) -> int:
 
 def convert(source: Path, target: Path) -> dict[str, int]:
     """The number of rows of each file written. All but the list of people and courses passes through in a stream."""
-    target.mkdir(parents=True, exist_ok=True)
     dataset = Dataset(source)
+    target.mkdir(parents=True, exist_ok=True)
     makers: list[Callable[[], Iterator[Row]]] = [
         dataset.schools,
         dataset.people,
@@ -150,16 +163,20 @@ def convert(source: Path, target: Path) -> dict[str, int]:
         dataset.activities,
         dataset.submissions,
     ]
-    return {make.__name__: write(target / f"{make.__name__}.csv", make()) for make in makers}
+    return {make.__name__: write(target / f"{make.__name__}.csv", make(), dataset.recorded_at) for make in makers}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Convert the Open University dataset into a folder for `import`.")
+    parser = argparse.ArgumentParser(description="Convert the Open University dataset for `classperf import csv`.")
     parser.add_argument("dataset", type=Path, help="the folder with courses.csv, assessments.csv, student*.csv")
     parser.add_argument("target", type=Path, help="the folder to write; it is made if need be")
     arguments = parser.parse_args()
-    for name, count in convert(arguments.dataset, arguments.target).items():
-        print(f"{name}.csv: {count:,} rows")
+    try:
+        counts = convert(arguments.dataset, arguments.target)
+    except (NotTheDataset, OSError) as error:
+        parser.exit(1, f"{error}\n")
+    for name, count in counts.items():
+        print(f"{name}.csv: {count:,} {'row' if count == 1 else 'rows'}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ PASSWORD = "a-password-of-the-tests"
 class Server:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._process, self.port = devservices._start_valkey(directory, PASSWORD)
+        self._process, self.port = devservices._start_valkey(directory, PASSWORD, contextlib.ExitStack())
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def pause(self) -> None:

@@ -21,6 +21,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 # A date alone in these means the end of that day, elsewhere its start.
 ENDS_OF_DAYS = ("due_at", "ends")
 SHOWN = 60
+PYDANTIC_SHOULD = re.compile(r"^\w+( input)? should ")
 EXPECTED = {
     "instant": "an instant with its offset from UTC, such as 2024-09-02T08:30:00+01:00, or a date, such as 2024-09-02",
     "day": "a date, such as 2024-09-02",
@@ -33,11 +34,14 @@ Values = tuple[Any, ...]
 
 
 class InvalidRow(Exception):
-    """One or more cells do not hold what their column needs: `faults` are column and message."""
+    """One or more cells do not hold what their column needs: `faults` are the messages by column.
 
-    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+    `understood` are the row's values as far as they are text, its key and references among them; None for the rest.
+    """
+
+    def __init__(self, faults: dict[str, str], understood: Values) -> None:
         super().__init__()
-        self.faults = list(faults)
+        self.faults, self.understood = faults, understood
 
 
 def columns_of(here: Shelf) -> dict[str, bool]:
@@ -57,9 +61,16 @@ def form_of(here: Shelf, column: str) -> str | None:
 def expected_in(here: Shelf, column: str) -> str | None:
     if form := form_of(here, column):
         return EXPECTED[form]
+    choices = choices_in(here, column)
+    return f"one of {', '.join(choices)}" if choices else None
+
+
+def choices_in(here: Shelf, column: str) -> list[str]:
+    if column not in here.fact.model_fields:
+        return []
     annotation = here.fact.model_fields[column].annotation
-    choices = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, StrEnum)]
-    return "one of " + ", ".join(choices[0]) if choices else None
+    kinds = (annotation, *get_args(annotation))
+    return [choice for kind in kinds if isinstance(kind, type) and issubclass(kind, StrEnum) for choice in kind]
 
 
 class Layout:
@@ -68,6 +79,8 @@ class Layout:
     def __init__(self, here: Shelf, header: Sequence[str]) -> None:
         self.shelf, self.header, self.times = here, header, here.times
         self.blank = {"title": ""} if "title" in header else {}
+        self.texts = {name for name in header if form_of(here, name) is None}
+        self.choices = [name for name in header if choices_in(here, name)]
         self.instants = [name for name in header if form_of(here, name) == "instant"]
         self.plain = {
             name: form.fullmatch
@@ -105,10 +118,19 @@ class Layout:
         except ValidationError as error:
             faults += self._faults(error)
         if faults:
-            raise InvalidRow([(column, self._message(column, text, shown)) for column, text in dict(faults).items()])
+            raise self._invalid(shown, dict(faults))
         return values
 
+    def _invalid(self, row: dict[str, Any], reasons: dict[str, str]) -> InvalidRow:
+        good = self.texts - reasons.keys()
+        understood = tuple(row.get(column) if column in good else None for column in self.shelf.columns)
+        messages = {column: self._message(column, reason, row) for column, reason in reasons.items()}
+        return InvalidRow(messages, understood)
+
     def _read(self, row: dict[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
+        for name in self.choices:
+            if name in row:
+                row[name] = row[name].upper()
         faults = [(name, "expected") for name, plain in self.plain.items() if name in row and not plain(row[name])]
         for name in self.instants:
             if name in row:
@@ -131,13 +153,13 @@ class Layout:
 
     def _message(self, column: str, reason: str, row: dict[str, Any]) -> str:
         if reason == "required":
-            return "is required"
+            return "This is required."
         found = row.get(column, "")
         found = f"{found[:SHOWN]}…" if len(found) > SHOWN else found
         expected = expected_in(self.shelf, column)
         if reason == "expected" and expected:
-            return f"expected {expected}; found {found!r}"
-        return f"{reason}; found {found!r}"
+            return f"Expected {expected}; found {found!r}."
+        return f"{reason[0].upper()}{reason[1:]}; found {found!r}."
 
 
 def _instant(cell: str, column: str, zone: ZoneInfo) -> datetime:
@@ -154,4 +176,4 @@ def _reason(kind: str, message: str) -> str:
         return "required"
     if kind == "enum" or kind.endswith(("_parsing", "_type", "_from_float")):
         return "expected"
-    return message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("Decimal input ")
+    return PYDANTIC_SHOULD.sub("must ", message.removeprefix("Value error, "))

@@ -11,16 +11,22 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.columns import EARLIEST
 from app.errors import BadInput
 from app.importers.cells import InvalidRow, Layout, Values, columns_of
 from app.importers.lines import CsvFile, Row, meant, opened
 from app.importers.report import MOST_PROBLEMS, CellProblem, Report
 from app.importers.staging import Staging
+from app.performance import BATCH, recalculate_many
 from app.shelf import ATTEMPTS, KINDS, SOURCE_TIMES, shelf
 
 # Both halves of a submission stand in one file.
 FILES = {f"{kind}.csv": ATTEMPTS if kind == "submissions" else kind for kind in KINDS if kind != "grades"}
+# What a file may be meant to be, by its name without the ending.
+NAMES = {kind: f"{kind}.csv" for kind in KINDS} | {"grades": "submissions.csv"}
 CHUNK = 5_000
+CALCULATING = "Calculating"
+CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 Progress = Callable[[str, int], None]
 
@@ -36,18 +42,41 @@ async def import_folder(
     """Store the facts in the files of a folder in one transaction; none if there is a single problem.
 
     `recorded_at`: the source time of rows that have none; by default the time their file was last modified, so that a
-    second run changes nothing. A dry run does everything, says what it would have changed, and takes it back.
-    `progress` is called with the name of a file and the number of its rows read so far.
+    second run changes nothing. `BadInput` if it lies in the future. A dry run does everything, says what it would have
+    changed, and takes it back. `progress` is called with the name of a file and the number of its rows read so far,
+    then with `CALCULATING` and the number of classes.
     """
+    _require_source_time(recorded_at)
     report = Report(dry_run=dry_run)
     paths = _files(folder, report)
     async with _rehearsed(engine, report) as connection:
-        delivery = Delivery(Staging(connection), report, progress)
+        delivery = Delivery(Staging(connection), report, progress, _uncertain(paths, report))
         for path in paths:
             await delivery.read(path, recorded_at)
         await delivery.check()
         await delivery.store()
+        if report.is_stored:
+            await _calculate(connection, report.class_ids, progress)
+    report.arrange()
     return report
+
+
+async def _calculate(connection: AsyncConnection, class_ids: Sequence[str], progress: Progress) -> None:
+    """In the same transaction: facts and the numbers that follow from them are stored together."""
+    for start in range(0, len(class_ids), BATCH):
+        await recalculate_many(connection, class_ids[start : start + BATCH])
+        progress(CALCULATING, min(start + BATCH, len(class_ids)))
+
+
+def _require_source_time(recorded_at: datetime | None) -> None:
+    """Once, rather than for every row."""
+    if recorded_at is None:
+        return
+    given = f"--recorded-at: {recorded_at.isoformat()}"
+    if recorded_at > datetime.now(UTC) + CLOCK_DIFFERENCE:
+        raise BadInput(f"{given} is in the future: a source time is when the facts were recorded.")
+    if recorded_at < EARLIEST:
+        raise BadInput(f"{given} is before {EARLIEST.year}.")
 
 
 @asynccontextmanager
@@ -57,7 +86,7 @@ async def _rehearsed(engine: AsyncEngine, report: Report) -> AsyncIterator[Async
         for setting in ("statement_timeout = 0", "lock_timeout = 0", "work_mem = '64MB'"):
             await connection.exec_driver_sql(f"SET LOCAL {setting}")
         yield connection
-        if report.dry_run or report.problem_count:
+        if not report.is_stored:
             await begun.rollback()
 
 
@@ -70,26 +99,38 @@ def _files(folder: Path, report: Report) -> list[Path]:
         raise BadInput(f"{folder} has no CSV files. It may have: {', '.join(FILES)}.")
     for name, path in found.items():
         if name not in FILES:
-            report.add(CellProblem("FILE_UNKNOWN", f"there is no such file{meant(name, FILES)}", name))
+            report.add(CellProblem("FILE_UNKNOWN", f"This is not a file that is read{meant(path.stem, NAMES)}", name))
         elif path.is_symlink() or not path.is_file():
-            report.add(CellProblem("FILE_NOT_PLAIN", "is not a plain file; links and folders are not followed", name))
+            report.add(CellProblem("FILE_NOT_PLAIN", "This is no plain file; links are not followed.", name))
     return [found[name] for name in FILES if name in found and name not in report.files]
 
 
-class Delivery:
-    """Files on their way: read into the staging tables, checked together, then stored."""
+def _uncertain(paths: Sequence[Path], report: Report) -> set[str]:
+    """If there are files that will not be read, the tables without a file that will: they may speak of these."""
+    missing = FILES.keys() - {path.name for path in paths} if report.files else set()
+    return {shelf(FILES[name]).table.name for name in missing}
 
-    def __init__(self, staging: Staging, report: Report, progress: Progress) -> None:
-        self.staging, self.report, self.progress = staging, report, progress
+
+class Delivery:
+    """Files on their way: read into the staging tables, checked together, then stored.
+
+    `unsure` are the tables to which references are not looked at: nobody can say all that their files have rows of.
+    """
+
+    def __init__(self, staging: Staging, report: Report, progress: Progress, unsure: set[str]) -> None:
+        self.staging, self.report, self.progress, self.unsure = staging, report, progress, unsure
         self.kinds: dict[str, str] = {}
 
     async def read(self, path: Path, recorded_at: datetime | None) -> None:
         self.report.tally(path.name)
         with opened(path, self.report) as file:
-            header = file.header(columns_of(shelf(FILES[path.name])))
+            here = shelf(FILES[path.name])
+            header = file.header(columns_of(here))
             if header is not None:
                 kind = self.kinds[path.name] = _kind(path.name, header)
                 await self._stage(file, kind, Layout(shelf(kind), header), recorded_at or _modified(path, file))
+            if header is None or file.overlooked:
+                self.unsure.add(here.table.name)
 
     async def _stage(self, file: CsvFile, kind: str, layout: Layout, recorded_at: datetime) -> None:
         count = 0
@@ -103,12 +144,16 @@ class Delivery:
     def _values(
         self, file: CsvFile, layout: Layout, rows: Iterable[tuple[int, dict[str, Any]]], recorded_at: datetime
     ) -> Iterator[tuple[int, Values]]:
+        """Of an invalid row what is understood: its references are looked at, and those to it are not blamed."""
         for line, row in rows:
             try:
                 yield line, layout.read(row, self.staging.zone(*layout.place(row)), recorded_at)
             except InvalidRow as invalid:
-                for column, message in invalid.faults:
+                for column, message in invalid.faults.items():
                     file.add("CELL_INVALID", message, line, column)
+                if not invalid.faults.keys().isdisjoint(layout.shelf.key):
+                    self.unsure.add(layout.shelf.table.name)
+                yield line, invalid.understood
 
     async def _find_zones(self, layout: Layout, rows: Sequence[dict[str, Any]]) -> None:
         places = {layout.place(row) for row in rows}
@@ -116,16 +161,10 @@ class Delivery:
             await self.staging.find_zones(table, {id for own, id in places if own == table})
 
     async def check(self) -> None:
-        """References to a table whose file was not understood are not looked at: they may be good."""
-        unsure = {
-            shelf(FILES[name]).table.name
-            for name, tally in self.report.files.items()
-            if tally.problems and name in FILES
-        }
         for name, kind in self.kinds.items():
             if kind in self.staging.counts:
                 room = max(1, MOST_PROBLEMS - len(self.report.problems))
-                faults, total = await self.staging.find_faults(kind, unsure, most=room)
+                faults, total = await self.staging.find_faults(kind, self.unsure, most=room)
                 for fault in faults:
                     column = "recorded_at" if fault.column in SOURCE_TIMES else fault.column
                     self.report.add(CellProblem(fault.code, fault.message, name, fault.index, column))
@@ -152,10 +191,10 @@ def _kind(name: str, header: Sequence[str]) -> str:
 
 
 def _modified(path: Path, file: CsvFile) -> datetime:
-    modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    if modified > datetime.now(UTC) + timedelta(minutes=5):
-        file.add("RECORDED_IN_FUTURE", "the file was modified in the future: `touch` it, or give a source time")
-    return modified
+    modified, now = datetime.fromtimestamp(path.stat().st_mtime, UTC), datetime.now(UTC)
+    if modified > now + CLOCK_DIFFERENCE:
+        file.add("RECORDED_IN_FUTURE", "The file was modified in the future; `touch` it, or give --recorded-at.")
+    return min(modified, now)
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

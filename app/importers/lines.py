@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from app.importers.report import CellProblem, Report
 
 LINE_LIMIT = 1_000_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
 
 Row = tuple[int, list[str]]
 
 
 class CsvFile:
-    """Open, and read in a stream: neither a line nor a cell may grow without bound."""
+    """Open, and read in a stream: neither a line nor a cell may grow without bound.
 
-    def __init__(self, stream: BinaryIO, name: str, report: Report) -> None:
+    `overlooked`: whether there are lines of which nobody can say what they speak of. `garbled`: the last that is not
+    UTF-8.
+    """
+
+    def __init__(self, stream: BufferedReader, name: str, report: Report) -> None:
         self.stream, self.name, self.report = stream, name, report
+        self.overlooked, self.garbled = False, 0
         self.reader = csv.reader(self._lines(), strict=True)
 
     def add(
@@ -32,24 +38,36 @@ class CsvFile:
     def header(self, columns: Mapping[str, bool]) -> list[str] | None:
         """The header if it is good: it has only `columns`, once each, and all of those that are required."""
         before = self.report.problem_count
+        if message := _unlike_csv(self.stream.peek()):
+            self._overlook("FILE_NOT_CSV", message, 1)
+            return None
         names = next(self._rows(), (1, []))[1]
+        if self.overlooked:
+            return None
+        known = {name: name for name in columns}
         for place, name in enumerate(names):
             if name not in columns:
-                self.add("COLUMN_UNKNOWN", f"there is no such column{meant(name, columns)}", 1, name)
+                self.add("COLUMN_UNKNOWN", f"This is not a column that is read{meant(name, known)}", 1, name)
             elif name in names[:place]:
-                self.add("COLUMN_REPEATED", "this column stands in the header twice", 1, name)
+                self.add("COLUMN_REPEATED", "This column stands in the header twice.", 1, name)
         for name, required in columns.items():
             if required and name not in names:
-                self.add("COLUMN_MISSING", "this column is required", 1, name)
+                self.add("COLUMN_MISSING", "This column is required.", 1, name)
         return names if self.report.problem_count == before else None
 
     def rows(self, width: int) -> Iterator[Row]:
-        """Blank lines are passed over."""
+        """Blank lines are passed over, and what is not UTF-8, which is told already."""
         for line, cells in self._rows():
+            if line <= self.garbled:
+                continue
             if len(cells) == width:
                 yield line, cells
             elif cells:
-                self.add("ROW_LENGTH", f"expected {width} cells, as in the header; found {len(cells)}", line)
+                self._overlook("ROW_LENGTH", f"Expected {width} cells, as in the header; found {len(cells)}.", line)
+
+    def _overlook(self, code: str, message: str, line: int) -> None:
+        self.overlooked = True
+        self.add(code, message, line)
 
     def _rows(self) -> Iterator[Row]:
         try:
@@ -59,15 +77,16 @@ class CsvFile:
         except StopIteration:
             return
         except csv.Error as error:
-            message = f"cannot be read from here on: {error}. Is a quotation mark left open, or not doubled?"
-            self.add("FILE_NOT_CSV", message, line)
+            message = f"This cannot be read from here on: {error}. Is a quotation mark left open, or not doubled?"
+            self._overlook("FILE_NOT_CSV", message, line)
 
     def _lines(self) -> Iterator[str]:
         number = 0
         while data := self.stream.readline(LINE_LIMIT):
             number += 1
             if len(data) == LINE_LIMIT:
-                self.add("FILE_NOT_CSV", f"cannot be read from here on: a line of {LINE_LIMIT:,} bytes or more", number)
+                message = f"This cannot be read from here on: a line of {LINE_LIMIT:,} bytes or more."
+                self._overlook("FILE_NOT_CSV", message, number)
                 return
             yield self._decoded(data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data, number)
 
@@ -75,8 +94,9 @@ class CsvFile:
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            message = f"is not UTF-8 (byte {error.start + 1} of the line): save the file as UTF-8"
-            self.add("FILE_NOT_UTF8", message, number)
+            self.garbled = number
+            message = f"This is not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8."
+            self._overlook("FILE_NOT_UTF8", message, number)
             return data.decode(errors="replace")
 
 
@@ -86,7 +106,16 @@ def opened(path: Path, report: Report) -> Iterator[CsvFile]:
         yield CsvFile(stream, path.name, report)
 
 
-def meant(name: str, known: Collection[str]) -> str:
-    """A hint at what a misspelt name may have been."""
-    near = difflib.get_close_matches(name.strip().lower(), known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+def _unlike_csv(beginning: bytes) -> str | None:
+    """What is wrong with a file as a whole, in one line rather than one for each column that cannot be found."""
+    header = beginning.removeprefix(BYTE_ORDER_MARK).partition(b"\n")[0]
+    if not header.strip():
+        return f"The {'first line' if beginning.strip() else 'file'} is empty; the first line names the columns."
+    used = [words for separator, words in SEPARATORS.items() if separator in header and b"," not in header]
+    return f"The file is separated by {used[0]}; commas are needed." if used else None
+
+
+def meant(name: str, known: Mapping[str, str]) -> str:
+    """A hint at what a misspelt name may have been. `known`: what is right, by what it may be called."""
+    near = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.65)
+    return f"; did you mean {known[near[0]]}?" if near else f"; these are: {', '.join(dict.fromkeys(known.values()))}."

@@ -33,7 +33,8 @@ class Tally:
 
 @dataclass(slots=True)
 class Report:
-    """`problems` are the first 1,000; each file's tally counts all. With one of them nothing is stored.
+    """`problems` are the first 1,000 found, in order of file and line; each file's tally counts all. With one of them
+    nothing is stored.
 
     `class_ids` are the classes whose metrics may have changed, sorted.
     """
@@ -42,6 +43,10 @@ class Report:
     files: dict[str, Tally] = field(default_factory=dict)
     problems: list[CellProblem] = field(default_factory=list)
     class_ids: list[str] = field(default_factory=list)
+
+    @property
+    def is_stored(self) -> bool:
+        return not self.dry_run and not self.problem_count
 
     @property
     def problem_count(self) -> int:
@@ -54,3 +59,8 @@ class Report:
         self.tally(problem.file).problems += count
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(problem)
+
+    def arrange(self) -> None:
+        """Files in the order in which they were looked at; of one line, what was found first."""
+        places = {file: place for place, file in enumerate(self.files)}
+        self.problems.sort(key=lambda problem: (places[problem.file], problem.line or 0))

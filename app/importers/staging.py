@@ -40,7 +40,7 @@ class Staging:
         self.counts[kind] = self.counts.get(kind, 0) + len(rows)
 
     async def find_faults(self, kind: str, unsure: Collection[str], *, most: int) -> tuple[list[Fault], int]:
-        """`unsure`: tables some of whose rows were not understood, so that a reference to them may be good."""
+        """`unsure`: tables of which there are rows without a key that is known, so that a reference may be to them."""
         await self._execute(f"ANALYZE {_table(kind)}")
         staged = {shelf(other).table.name: _table(other) for other in self.counts}
         source = Source(_table(kind))
@@ -68,10 +68,10 @@ class Staging:
         return self.zones.get((table, id), UTC)
 
     def _zones_of_schools(self) -> str:
-        """Of a school both stored and staged, the one that will remain."""
+        """Of a school both stored and staged, the one that will remain. One not understood may lack its zone."""
         return f"""
             SELECT DISTINCT ON (id) id, time_zone FROM {self._both("school", "id, time_zone, title, recorded_at")}
-            WHERE id = ANY(:ids) ORDER BY id, recorded_at DESC, title DESC, time_zone DESC
+            WHERE id = ANY(:ids) AND time_zone IS NOT NULL ORDER BY id, recorded_at DESC, title DESC, time_zone DESC
         """
 
     def _zones_of_classes(self) -> str:
@@ -80,7 +80,7 @@ class Staging:
                 SELECT DISTINCT id, school_id FROM {self._both("class", "id, school_id")} WHERE id = ANY(:ids)
             ), school AS (
                 SELECT * FROM {self._both("school", "id, time_zone, title, recorded_at")}
-                WHERE id IN (SELECT school_id FROM class)
+                WHERE id IN (SELECT school_id FROM class) AND time_zone IS NOT NULL
             )
             SELECT DISTINCT ON (class.id) class.id, time_zone FROM class JOIN school ON school.id = school_id
             ORDER BY class.id, recorded_at DESC, school.title DESC, time_zone DESC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -246,24 +247,50 @@ def test_a_second_run_keeps_the_data_and_ctrl_c_stops_every_server(tmp_path: Pat
 
 def test_after_kill_9_the_servers_left_behind_are_taken_over(tmp_path: Path) -> None:
     classperf(tmp_path, "seed", "--classes", "2", "--students", "2", "--activities", "2")
-    process = subprocess.Popen(
-        [PROGRAM, "dev"],
-        cwd=tmp_path,
-        env=environment(PORT=free_port()),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    while not (tmp_path / ".data" / "services.json").exists():
-        time.sleep(0.05)
+    log = tmp_path / "dev.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [PROGRAM, "dev"], cwd=tmp_path, env=environment(PORT=free_port()), stdout=output, stderr=output
+        )
+    said(process, log)
     orphans = servers_of(tmp_path)
     process.kill()
-    process.communicate()
+    process.wait(PATIENCE)
     assert is_alive(orphans["postgres_pid"])
     with running(tmp_path, PORT=free_port()) as words:
         assert not is_alive(orphans["postgres_pid"])
         assert not is_alive(orphans["valkey_pid"])
         count = ask(words, "admin", "{ classPerformanceConnection { totalCount } }")
         assert count == {"classPerformanceConnection": {"totalCount": 2}}
+
+
+def test_a_first_run_cut_short_is_finished_by_the_next(tmp_path: Path) -> None:
+    """Killed while it makes the demonstration's classes, and again while it calculates."""
+    for _ in range(2):
+        log = tmp_path / "dev.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [PROGRAM, "dev"], cwd=tmp_path, env=environment(PORT=free_port()), stdout=output, stderr=output
+            )
+        wait_for_classes(tmp_path)
+        process.kill()
+        process.wait(PATIENCE)
+    with running(tmp_path, PORT=free_port()) as words:
+        count = ask(words, "admin", "{ classPerformanceConnection { totalCount } }")
+        assert count == {"classPerformanceConnection": {"totalCount": 200}}
+
+
+def wait_for_classes(directory: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with (
+            contextlib.suppress(OSError, psycopg.Error, ValueError),
+            psycopg.connect(servers_of(directory)["database_url"], connect_timeout=2) as connection,
+        ):
+            if connection.execute("SELECT 1 FROM class LIMIT 1").fetchone():
+                return
+        time.sleep(0.05)
+    raise AssertionError((directory / "dev.log").read_text())
 
 
 def test_database_and_redis_urls_are_honoured(tmp_path: Path, database_url: str, redis_url: str) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import fields
 from datetime import timedelta
@@ -13,11 +17,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database import transaction
 from app.importers.csv_folder import import_folder
 from app.importers.report import Tally
 from app.metrics import METRIC_NAMES
-from app.performance import calculate_many, recalculate_many
+from app.performance import READ, calculate_many
+from app.records import Record
 from examples.open_university import convert
 from tests import independent
 
@@ -65,6 +69,40 @@ async def test_every_record_arrives(engine: AsyncEngine, folder: Path) -> None:
     }
 
 
+def test_a_conversion_says_what_it_wrote_and_is_repeatable(tmp_path: Path) -> None:
+    """Everything was recorded when the newest file of the dataset was modified."""
+    dataset = tmp_path / "dataset"
+    shutil.copytree(DATASET, dataset, copy_function=shutil.copyfile)
+    dataset.chmod(0o755)
+    for age, path in enumerate(sorted(dataset.glob("*.csv"))):
+        os.utime(path, (1_500_000_000 - age, 1_500_000_000 - age))
+    first = run(dataset, tmp_path / "first")
+    assert first.returncode == 0, first.stderr
+    assert "schools.csv: 1 row\n" in first.stdout
+    assert "classes.csv: 3 rows\n" in first.stdout
+    run(dataset, tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+        with path.open(newline="") as file:
+            assert {row["recorded_at"] for row in csv.DictReader(file)} == {"2017-07-14T02:40:00+00:00"}
+
+
+def test_a_folder_that_is_not_the_datasets_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "courses.csv").touch()
+    done = run(tmp_path, tmp_path / "converted")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{tmp_path} is not a folder of the dataset: it has no assessments.csv, studentInfo.csv, "
+        "studentRegistration.csv, studentAssessment.csv.\n"
+    )
+    assert not (tmp_path / "converted").exists()
+
+
+def run(dataset: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "examples" / "open_university.py", dataset, target]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 async def test_blanks_stay_blank_and_zeros_zero(engine: AsyncEngine, folder: Path) -> None:
     await import_folder(engine, folder)
     scores = Counter(row["score"] for row in source("studentAssessment"))
@@ -99,9 +137,10 @@ async def test_the_numbers_are_those_of_the_definitions(engine: AsyncEngine, fol
 
 async def test_the_numbers_can_be_counted_in_the_source(engine: AsyncEngine, folder: Path) -> None:
     """By a shorter way than the definitions': what they come to for classes that ended long ago."""
-    report = await import_folder(engine, folder)
-    async with transaction(engine) as connection:
-        records = {record.class_id: record for record in await recalculate_many(connection, report.class_ids)}
+    await import_folder(engine, folder)
+    async with engine.connect() as connection:
+        rows = await connection.execute(READ, {"ids": list(CLASSES)})
+        records = {row["class_id"]: Record.from_row(row) for row in rows.mappings()}
     for class_id in CLASSES:
         stayed = students_of(class_id)
         grades = grades_of(class_id, stayed)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.errors import BadInput
 from app.importers.csv_folder import FILES, import_folder
 from app.importers.report import Report, Tally
+from app.performance import calculate_many
 from app.shelf import TABLES
 
 MONDAY = datetime(2024, 9, 2, 8, tzinfo=UTC)
@@ -185,53 +187,66 @@ async def test_what_spreadsheets_do_to_a_file_is_no_matter(engine: AsyncEngine, 
             "id,school_id",
             "id,School_id",
             [
-                "COLUMN_UNKNOWN people.csv:1: School_id: there is no such column; did you mean school_id?",
-                "COLUMN_MISSING people.csv:1: school_id: this column is required",
+                "COLUMN_UNKNOWN people.csv:1: School_id: This is not a column that is read; did you mean school_id?",
+                "COLUMN_MISSING people.csv:1: school_id: This column is required.",
             ],
         ),
         ("people.csv", "id,school_id", "id,school_id,id", ["COLUMN_REPEATED"]),
-        ("people.csv", FOLDER["people.csv"], "", ["COLUMN_MISSING people.csv:1: id", "COLUMN_MISSING"]),
+        (
+            "people.csv",
+            "id,school_id",
+            "id,salary,school_id",
+            ["COLUMN_UNKNOWN people.csv:1: salary: This is not a column that is read; these are: id, school"],
+        ),
+        (
+            "people.csv",
+            FOLDER["people.csv"],
+            "",
+            ["FILE_NOT_CSV people.csv:1: The file is empty; the first line names the columns."],
+        ),
+        ("people.csv", "id,school_id", '"id,school_id', ["FILE_NOT_CSV people.csv:1: This cannot be read"]),
+        ("people.csv", "id,school_id", "\nid,school_id", ["FILE_NOT_CSV people.csv:1: The first line is empty; the "]),
         (
             "people.csv",
             "ben,school",
             "ben,school,x",
-            ["ROW_LENGTH people.csv:3: expected 2 cells, as in the header; found 3"],
+            ["ROW_LENGTH people.csv:3: Expected 2 cells, as in the header; found 3."],
         ),
-        ("people.csv", "ben,school", "ben", ["ROW_LENGTH people.csv:3: expected 2 cells, as in the header; found 1"]),
-        ("people.csv", "tom,school", ",school", ["CELL_INVALID people.csv:4: id: is required"]),
+        ("people.csv", "ben,school", "ben", ["ROW_LENGTH people.csv:3: Expected 2 cells, as in the header; found 1."]),
+        ("people.csv", "tom,school", ",school", ["CELL_INVALID people.csv:4: id: This is required."]),
         (
             "attendance.csv",
             "LATE",
-            "late",
-            ["CELL_INVALID attendance.csv:3: status: expected one of PRESENT, ABSENT, LATE, EXCUSED; found 'late'"],
+            "tardy",
+            ["CELL_INVALID attendance.csv:3: status: Expected one of PRESENT, ABSENT, LATE, EXCUSED; found 'tardy'."],
         ),
         (
             "attendance.csv",
             "ben,2024-09-02",
             "ben,02.09.2024",
-            ["CELL_INVALID attendance.csv:3: session_date: expected a date, such as 2024-09-02; found '02.09.2024'"],
+            ["CELL_INVALID attendance.csv:3: session_date: Expected a date, such as 2024-09-02; found '02.09.2024'."],
         ),
         (
             "submissions.csv",
             "7.50",
             '"7,5"',
-            ["CELL_INVALID submissions.csv:2: score: expected a number, such as 7.5; found '7,5'"],
+            ["CELL_INVALID submissions.csv:2: score: Expected a number, such as 7.5; found '7,5'."],
         ),
         (
             "submissions.csv",
             "7.50",
             "-1",
-            ["CELL_INVALID submissions.csv:2: score: should be greater than or equal to 0"],
+            ["CELL_INVALID submissions.csv:2: score: Must be greater than or equal to 0; found '-1'."],
         ),
         ("submissions.csv", "2024-10-01T11:00:00Z", "1727780400", ["CELL_INVALID submissions.csv:3: submitted_at"]),
         ("submissions.csv", "2024-10-01T11:00:00Z", "2024-10-01T11:00:00", ["CELL_INVALID submissions.csv:3: sub"]),
-        ("submissions.csv", "TRUE", "si", ["CELL_INVALID submissions.csv:2: graded_automatically: expected true or"]),
-        ("schools.csv", "Atlantic/Azores", "Azores", ["CELL_INVALID schools.csv:2: time_zone: must be an IANA time"]),
+        ("submissions.csv", "TRUE", "si", ["CELL_INVALID submissions.csv:2: graded_automatically: Expected true or"]),
+        ("schools.csv", "Atlantic/Azores", "Azores", ["CELL_INVALID schools.csv:2: time_zone: Must be an IANA time"]),
         (
             "classes.csv",
             "2025-06-30",
             "2024-08-30",
-            ["CELL_INVALID classes.csv:2: ends: must not be before begins; found '2024-08-30'"],
+            ["CELL_INVALID classes.csv:2: ends: Must not be before begins; found '2024-08-30'."],
         ),
         (
             "classes.csv",
@@ -258,18 +273,93 @@ async def test_all_problems_of_all_files_are_reported_at_once(engine: AsyncEngin
     edit(folder, "people.csv", "ben,school", "ben,skool")
     edit(folder, "attendance.csv", "LATE", "TARDY")
     edit(folder, "points_awards.csv", "ann,5", "nobody,5.5")
-    assert [problem.split()[1] for problem in await problems(engine, folder)] == [
-        "attendance.csv:3:",
-        "points_awards.csv:2:",
-        "people.csv:3:",
+    assert [problem.split()[1:3] for problem in await problems(engine, folder)] == [
+        ["people.csv:3:", "school_id:"],
+        ["attendance.csv:3:", "status:"],
+        ["points_awards.csv:2:", "points:"],
+        ["points_awards.csv:2:", "student_id:"],
     ]
 
 
+async def test_problems_are_told_in_order_of_file_and_line(engine: AsyncEngine, folder: Path) -> None:
+    """Though references are looked at when all is read."""
+    put(folder, "people.csv", "id,school_id,recorded_at\nann,skool,\nben,school,soon\ntom,skool,\n")
+    edit(folder, "classes.csv", ",school,", ",skool,")
+    put(folder, "homework.csv", "")
+    assert [problem.split()[1] for problem in await problems(engine, folder)] == [
+        "homework.csv:",
+        "people.csv:2:",
+        "people.csv:3:",
+        "people.csv:4:",
+        "classes.csv:2:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        pytest.param("schools.csv", "Azores", "Azure", id="a school without its time zone"),
+        pytest.param("classes.csv", "yes", "perhaps", id="a class with its key"),
+        pytest.param("classes.csv", "algebra,", ",", id="a class without its key"),
+        pytest.param("categories.csv", ",40", ",much", id="a category with its key"),
+        pytest.param("categories.csv", "tests,Tests,40", "tests,40", id="a category of two cells"),
+        pytest.param("activities.csv", "algebra,essay", ",essay", id="an activity without its class"),
+        pytest.param("people.csv", "ben,", "b\0n,", id="a person with an impossible key"),
+        pytest.param("people.csv", "school_id", "shool_id", id="people under a header that is not understood"),
+    ],
+)
 async def test_a_row_that_is_not_understood_does_not_blame_those_that_refer_to_it(
-    engine: AsyncEngine, folder: Path
+    engine: AsyncEngine, folder: Path, name: str, old: str, new: str
 ) -> None:
-    edit(folder, "classes.csv", "yes", "perhaps")
-    assert len(await problems(engine, folder)) == 1
+    edit(folder, name, old, new)
+    found = [problem for problem in await problems(engine, folder) if "COLUMN_MISSING" not in problem]
+    assert [problem.split()[1].split(":")[0] for problem in found] == [name]
+
+
+async def test_a_file_that_is_not_read_does_not_blame_those_that_refer_to_it(engine: AsyncEngine, folder: Path) -> None:
+    (folder / "people.csv").rename(folder / "persons.csv")
+    edit(folder, "classes.csv", ",school,", ",skool,")
+    assert [problem.split(":")[0] for problem in await problems(engine, folder)] == [
+        "FILE_UNKNOWN persons.csv",
+        "SCHOOL_NOT_FOUND classes.csv",
+    ]
+
+
+async def test_what_is_in_no_file_is_told_though_others_are_not_understood(engine: AsyncEngine, folder: Path) -> None:
+    """The row that is not understood has a key, so that it is known what it does not speak of."""
+    put(folder, "people.csv", "id,school_id,recorded_at\nann,school,\nben,school,soon\n")
+    assert [problem.split(":")[0:2] for problem in await problems(engine, folder)] == [
+        ["CELL_INVALID people.csv", "3"],
+        ["PERSON_NOT_FOUND enrollments.csv", "4"],
+    ]
+
+
+async def test_a_line_that_is_not_utf8_is_not_told_to_refer_to_nothing(engine: AsyncEngine, folder: Path) -> None:
+    put(folder, "people.csv", "id,school_id\nann,school\nben,school\ntom,school\nzoë,school\n")
+    put(folder, "enrollments.csv", FOLDER["enrollments.csv"].encode() + "algebra,4,zoë,STUDENT\n".encode("latin-1"))
+    (problem,) = await problems(engine, folder)
+    assert problem.startswith("FILE_NOT_UTF8 enrollments.csv:5: ")
+
+
+@pytest.mark.parametrize(
+    ("separator", "told"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars"), ('";"', "semicolons")]
+)
+async def test_a_file_with_other_separators_is_one_problem(
+    engine: AsyncEngine, folder: Path, separator: str, told: str
+) -> None:
+    lines = FOLDER["people.csv"].replace(",", separator)
+    put(folder, "people.csv", lines if len(separator) == 1 else "".join(f'"{line}"\n' for line in lines.splitlines()))
+    assert await problems(engine, folder) == [
+        f"FILE_NOT_CSV people.csv:1: The file is separated by {told}; commas are needed."
+    ]
+
+
+async def test_words_of_a_list_may_be_in_small_letters(engine: AsyncEngine, folder: Path) -> None:
+    edit(folder, "attendance.csv", "LATE", "late")
+    edit(folder, "enrollments.csv", "TEACHER", "Teacher")
+    assert (await import_folder(engine, folder)).problems == []
+    assert await rows(engine, "SELECT status FROM attendance WHERE student_id = 'ben'") == [("LATE",)]
+    assert await rows(engine, "SELECT role FROM enrollment WHERE person_id = 'tom'") == [("TEACHER",)]
 
 
 async def test_lines_are_counted_as_an_editor_shows_them(engine: AsyncEngine, folder: Path) -> None:
@@ -279,9 +369,10 @@ async def test_lines_are_counted_as_an_editor_shows_them(engine: AsyncEngine, fo
 
 async def test_bytes_that_are_not_utf8_are_named(engine: AsyncEngine, folder: Path) -> None:
     put(folder, "schools.csv", "id,title,time_zone\nschool,École,UTC\n".encode("latin-1"))
-    assert (await problems(engine, folder))[0].startswith("FILE_NOT_UTF8 schools.csv:2: is not UTF-8 (byte 8 ")
+    assert (await problems(engine, folder))[0].startswith("FILE_NOT_UTF8 schools.csv:2: This is not UTF-8 (byte 8 ")
     put(folder, "schools.csv", "id,title,time_zone\nschool,School,UTC\n".encode("utf-16"))
-    assert (await problems(engine, folder))[0].startswith("FILE_NOT_UTF8 schools.csv:1: ")
+    (problem,) = await problems(engine, folder)
+    assert problem.startswith("FILE_NOT_UTF8 schools.csv:1: ")
 
 
 @pytest.mark.parametrize(
@@ -295,23 +386,26 @@ async def test_bytes_that_are_not_utf8_are_named(engine: AsyncEngine, folder: Pa
 )
 async def test_a_file_that_cannot_be_parsed_is_a_problem(engine: AsyncEngine, folder: Path, content: str) -> None:
     put(folder, "people.csv", content)
-    assert (await problems(engine, folder))[0].startswith("FILE_NOT_CSV people.csv:2: cannot be read from here on")
+    assert (await problems(engine, folder))[0].startswith("FILE_NOT_CSV people.csv:2: This cannot be read from here on")
 
 
 @pytest.mark.parametrize("text", ["a\0b", "=1+1", "a\tb\\N", "\\.", "'; DROP TABLE person; --"])
 async def test_cells_are_only_ever_text(engine: AsyncEngine, folder: Path, text: str) -> None:
     put(folder, "schools.csv", f"id,title,time_zone\nschool,{text},UTC\n")
     if "\0" in text:
-        assert "must not contain a NUL" in (await problems(engine, folder))[0]
+        assert "Must not contain a NUL" in (await problems(engine, folder))[0]
     else:
         await import_folder(engine, folder)
         assert await rows(engine, "SELECT title FROM school") == [(text,)]
 
 
 async def test_a_file_with_another_name_is_a_problem(engine: AsyncEngine, folder: Path) -> None:
-    put(folder, "enrolments.csv", "")
+    for name in ("enrolments.csv", "grade.csv", "notes.csv"):
+        put(folder, name, "")
     assert await problems(engine, folder) == [
-        "FILE_UNKNOWN enrolments.csv: there is no such file; did you mean enrollments.csv?"
+        "FILE_UNKNOWN enrolments.csv: This is not a file that is read; did you mean enrollments.csv?",
+        "FILE_UNKNOWN grade.csv: This is not a file that is read; did you mean submissions.csv?",
+        f"FILE_UNKNOWN notes.csv: This is not a file that is read; these are: {', '.join(FILES)}.",
     ]
 
 
@@ -328,7 +422,18 @@ async def test_links_and_folders_are_not_followed(engine: AsyncEngine, folder: P
 
 async def test_a_file_from_the_future_is_a_problem(engine: AsyncEngine, folder: Path) -> None:
     os.utime(folder / "people.csv", (4e9, 4e9))
-    assert "RECORDED_IN_FUTURE people.csv" in (await problems(engine, folder))[0]
+    assert await problems(engine, folder) == [
+        "RECORDED_IN_FUTURE people.csv: The file was modified in the future; `touch` it, or give --recorded-at."
+    ]
+
+
+@pytest.mark.parametrize(("year", "told"), [(2190, "2190-01-01.* is in the future"), (1890, "is before 1900")])
+async def test_a_source_time_that_cannot_be_is_one_problem(
+    engine: AsyncEngine, folder: Path, year: int, told: str
+) -> None:
+    with pytest.raises(BadInput, match=f"--recorded-at: .*{told}"):
+        await import_folder(engine, folder, recorded_at=datetime(year, 1, 1, tzinfo=UTC))
+    assert not any((await dump(engine)).values())
 
 
 async def test_problems_are_all_counted_and_the_first_thousand_kept(engine: AsyncEngine, folder: Path) -> None:
@@ -349,7 +454,15 @@ async def test_a_folder_without_files_is_bad_input(engine: AsyncEngine, tmp_path
 async def test_progress_is_told_by_file_and_rows(engine: AsyncEngine, folder: Path) -> None:
     heard: list[tuple[str, int]] = []
     await import_folder(engine, folder, progress=lambda file, count: heard.append((file, count)))
-    assert heard == [(name, FOLDER[name].count("\n") - 1) for name in FILES]
+    assert heard == [*((name, FOLDER[name].count("\n") - 1) for name in FILES), ("Calculating", 1)]
+
+
+async def test_numbers_are_stored_with_the_facts_they_follow_from(engine: AsyncEngine, folder: Path) -> None:
+    await import_folder(engine, folder, dry_run=True)
+    assert await rows(engine, "SELECT count(*) FROM class_performance") == [(0,)]
+    await import_folder(engine, folder)
+    counts = await rows(engine, "SELECT class_id, version, present_count + late_count > 0 FROM class_performance")
+    assert [row[1:] for row in counts] == [(1, True)]
 
 
 async def test_an_import_corrects_and_is_corrected(engine: AsyncEngine, folder: Path) -> None:
@@ -361,6 +474,48 @@ async def test_an_import_corrects_and_is_corrected(engine: AsyncEngine, folder: 
     report = await import_folder(engine, folder)
     assert report.files["attendance.csv"] == Tally(0, 2, 0)
     assert await rows(engine, "SELECT status FROM attendance ORDER BY student_id") == [("PRESENT",), ("ABSENT",)]
+
+
+async def test_the_example_of_the_document_is_imported_and_comes_to_what_it_says(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "csv.md").read_text()
+    example = dict(re.findall(r"^`(\w+\.csv)`\n\n```csv\n(.*?)^```", document, re.MULTILINE | re.DOTALL))
+    for name, content in example.items():
+        put(tmp_path, name, content)
+    report = await import_folder(engine, tmp_path)
+    assert report.problems == []
+    assert {name: tally.stored for name, tally in report.files.items()} == {
+        name: content.count("\n") - 1 for name, content in example.items()
+    }
+    async with engine.connect() as connection:
+        row = (await calculate_many(connection, report.class_ids, datetime(2026, 1, 1, tzinfo=UTC)))["algebra-7"]
+    told = f"Its average grade is {row['average_grade']:.0f} and its attendance rate {row['attendance_rate']:.0f}."
+    assert told in document
+    assert document.count("```csv") == len(example)
+
+
+async def test_facts_of_who_is_not_enrolled_or_of_a_day_to_come_are_kept_until_they_apply(
+    engine: AsyncEngine, folder: Path
+) -> None:
+    put(folder, "people.csv", FOLDER["people.csv"] + "zoe,school\n")
+    put(
+        folder,
+        "attendance.csv",
+        FOLDER["attendance.csv"] + "algebra,zoe,2024-09-02,LATE\nalgebra,ann,2025-03-03,LATE\n",
+    )
+    assert (await import_folder(engine, folder)).problems == []
+
+    async def late_on(*day: int) -> int:
+        async with engine.connect() as connection:
+            found = await calculate_many(connection, ["algebra"], datetime(*day, 12, tzinfo=UTC))  # type: ignore[misc,arg-type]
+        count: int = found["algebra"]["late_count"]
+        return count
+
+    assert (await late_on(2025, 3, 2), await late_on(2025, 3, 3)) == (1, 2)
+    put(folder, "enrollments.csv", FOLDER["enrollments.csv"] + "algebra,4,zoe,STUDENT\n")
+    await import_folder(engine, folder, recorded_at=datetime(2025, 3, 3, tzinfo=UTC))
+    assert await late_on(2025, 3, 3) == 3
 
 
 MEASURED = """

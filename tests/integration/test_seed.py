@@ -13,7 +13,7 @@ from app.database import transaction
 from app.district import Classroom
 from app.metrics import METRIC_NAMES
 from app.performance import calculate_many
-from app.seed import Plan, seed
+from app.seed import Plan, Seeded, seed
 from app.shelf import TABLES, shelf
 
 NOW = datetime(2026, 11, 18, 9, tzinfo=UTC)
@@ -57,10 +57,10 @@ async def test_another_seed_gives_other_rows(engine: AsyncEngine) -> None:
     assert facts(await dump(engine))["submission"] != first["submission"]
 
 
-async def test_a_second_run_stores_nothing(engine: AsyncEngine) -> None:
-    assert await seed(engine, SMALL) == 6
+async def test_a_second_run_stores_nothing_and_says_so(engine: AsyncEngine) -> None:
+    assert await seed(engine, SMALL) == Seeded(made=6, kept=0)
     before = await dump(engine)
-    assert await seed(engine, SMALL) == 0
+    assert await seed(engine, SMALL) == Seeded(made=0, kept=6)
     assert await dump(engine) == before
 
 
@@ -75,7 +75,7 @@ async def test_a_run_that_was_stopped_goes_on_to_the_same_rows(
 
     with pytest.raises(KeyError, match="stopped"):
         await seed(engine, SMALL, stop)
-    assert await seed(engine, SMALL) == 2
+    assert await seed(engine, SMALL) == Seeded(made=2, kept=4)
     stopped = facts(await dump(engine))
     await empty(engine)
     await seed(engine, SMALL)
