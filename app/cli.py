@@ -43,7 +43,7 @@ def run() -> None:
         sys.exit(128 + signal.SIGINT)
     except OperationalError as error:
         _complain(f"the database: {str(error.orig).strip().splitlines()[0]}")
-    except (CommandError, OSError) as error:
+    except (CommandError, OSError, UnicodeError) as error:
         _complain(str(error))
     except ValidationError as error:
         _complain(*(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))

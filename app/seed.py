@@ -16,11 +16,13 @@ from app.shelf import ATTEMPTS, shelf
 
 __all__ = ["Plan", "Seeded", "seed"]
 
-CHUNK = 25
+PAIRS = 30_000  # of students and activities, in a chunk of classes
 PEOPLE = text(
     "INSERT INTO person (id, school_id, recorded_at) "
     "SELECT id, :school, :recorded_at FROM unnest(CAST(:ids AS text[])) AS id ON CONFLICT (id) DO NOTHING"
 )
+
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('class-performance seed'))")
 
 Progress = Callable[[int, int], None]
 
@@ -42,9 +44,11 @@ async def seed(engine: AsyncEngine, plan: Plan, progress: Progress = lambda clas
     async with transaction(engine, unhurried=True) as connection:
         await _store_people(connection, plan)
     made = facts = 0
-    for first in range(1, plan.classes + 1, CHUNK):
-        numbers = range(first, min(first + CHUNK, plan.classes + 1))
+    chunk = max(1, PAIRS // (plan.students * plan.activities))
+    for first in range(1, plan.classes + 1, chunk):
+        numbers = range(first, min(first + chunk, plan.classes + 1))
         async with transaction(engine, unhurried=True) as connection:
+            await connection.execute(ONE_AT_A_TIME)
             missing = await _missing(connection, numbers)
             facts += await _store_classes(connection, [Classroom(plan, number) for number in missing])
         made += len(missing)

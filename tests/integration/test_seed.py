@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -67,7 +68,7 @@ async def test_a_second_run_stores_nothing_and_says_so(engine: AsyncEngine) -> N
 async def test_a_run_that_was_stopped_goes_on_to_the_same_rows(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.seed.CHUNK", 2)
+    monkeypatch.setattr("app.seed.PAIRS", 2 * SMALL.students * SMALL.activities)
 
     def stop(classes: int, _: int) -> None:
         if classes == 4:
@@ -157,3 +158,10 @@ def test_rows_are_valid_facts() -> None:
         assert found, kind
         for row in found:
             shelf(kind).fact.model_validate(dict(zip(shelf(kind).columns, row, strict=True)))
+
+
+async def test_two_who_seed_at_once_make_one_district(engine: AsyncEngine) -> None:
+    plan = Plan(NOW, classes=6, students=3, activities=4)
+    made = await asyncio.gather(seed(engine, plan), seed(engine, plan))
+    assert sum(one.made for one in made) == 6
+    assert sum(one.kept for one in made) == 6
