@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from psycopg import AsyncConnection as Driver
 from psycopg import OperationalError
-from sqlalchemy import ExceptionContext, event, make_url
+from sqlalchemy import URL, ExceptionContext, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.errors import NotReady
+from app.errors import Misconfigured, NotReady
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 3
+GRACE_SECONDS = 1.0
+"""The server says itself that a statement took too long, if it can say anything."""
+
+
+class PatientDriver(Driver[Any]):
+    """Hangs up on a server silent for `patience` seconds: it may be stopped, and its own timeouts with it."""
+
+    patience: float | None = None
+
+    async def wait(self, *arguments: Any, **options: Any) -> Any:
+        if self.patience is None:
+            return await super().wait(*arguments, **options)
+        timer = asyncio.get_running_loop().call_later(self.patience, self._hang_up)
+        try:
+            return await super().wait(*arguments, **options)
+        finally:
+            timer.cancel()
+
+    def _hang_up(self) -> None:
+        """Whoever waits finds the connection lost."""
+        with socket.socket(fileno=os.dup(self.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+
+def read_url(database_url: str) -> URL:
+    """Raises Misconfigured, which repeats nothing of the URL: it may hold a password anywhere."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.get_backend_name() not in ("postgresql", "postgres"):
+        raise Misconfigured("DATABASE_URL is not of the form postgresql://user:password@host:port/database.")
+    return url.set(drivername="postgresql+psycopg")
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
     """No statement outlives the client that asked for it by more than `database_timeout`."""
-    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     timeout = int(settings.database_timeout * 1000)
+
+    async def connect(*arguments: Any, **options: Any) -> PatientDriver:
+        connection = await PatientDriver.connect(*arguments, **options)
+        connection.patience = settings.database_timeout + GRACE_SECONDS
+        return connection
+
     engine = create_async_engine(
-        url,
+        read_url(settings.database_url.get_secret_value()),
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_SECONDS,
@@ -32,6 +75,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         # What a statement was given may be a grade: it belongs in no error message.
         hide_parameters=True,
         connect_args={
+            "async_creator_fn": connect,
             "connect_timeout": CONNECT_SECONDS,
             "options": f"-c timezone=UTC -c statement_timeout={timeout} -c lock_timeout={timeout}",
             "application_name": "class-performance",
@@ -51,15 +95,26 @@ def _tell_absence(context: ExceptionContext) -> None:
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, unhurried: bool = False) -> AsyncIterator[AsyncConnection]:
     """READ COMMITTED; commits at the end of the block. `unhurried` work, such as an import, has no timeout."""
-    async with engine.begin() as connection:
-        if unhurried:
-            await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    async with engine.connect() as connection, _all_the_time(connection) if unhurried else connection.begin():
         yield connection
 
 
-async def driver(connection: AsyncConnection) -> Driver:
+@asynccontextmanager
+async def _all_the_time(connection: AsyncConnection) -> AsyncIterator[None]:
+    """A transaction without a timeout on either side, its commit included."""
+    beneath = await driver(connection)
+    patience, beneath.patience = beneath.patience, None
+    try:
+        async with connection.begin():
+            await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            yield
+    finally:
+        beneath.patience = patience
+
+
+async def driver(connection: AsyncConnection) -> PatientDriver:
     """The psycopg connection beneath, for COPY, in the same transaction."""
     raw = await connection.get_raw_connection()
     found = raw.driver_connection
-    assert isinstance(found, Driver)
+    assert isinstance(found, PatientDriver)
     return found

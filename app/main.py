@@ -27,9 +27,14 @@ from app.performance import Performance
 from app.recording import Recording
 from app.reports import Reports
 from app.settings import Settings
+from app.tokens import require_keys
 
 DRAIN_SECONDS = 10
 GRAPHIQL = files("app").joinpath("graphiql.html").read_text()
+GRAPHIQL_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 Welcome = Callable[[], Awaitable[None]]
 
@@ -69,7 +74,7 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
 
 def create_app(settings: Settings) -> Starlette:
     """Refuses to be made without a database and a key to check tokens with."""
-    settings.require_keys()
+    require_keys(settings)
     if not settings.database_url.get_secret_value():
         raise Misconfigured("Set DATABASE_URL to a PostgreSQL database (and REDIS_URL to a Redis, for speed).")
     services = create_services(settings)
@@ -110,8 +115,11 @@ class Server(uvicorn.Server):
 
 async def graphiql(_: Request) -> Response:
     """A page to ask from. It loads nothing from elsewhere and talks to this server alone."""
-    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
-    headers = {"content-security-policy": policy, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+    headers = {
+        "content-security-policy": GRAPHIQL_POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+    }
     return HTMLResponse(GRAPHIQL, headers=headers)
 
 

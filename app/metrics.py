@@ -55,7 +55,13 @@ METRICS: tuple[Metric, ...] = (
     _rate("submission_rate", "Work handed in, late or not, in percent of work due that expects a submission."),
     _count("activities_created", "Activities published and not deleted."),
     _count("activities_graded", "Activities with at least one graded submission."),
-    Metric("total_points", -INT_MAX - 1, INT_MAX, "Points awarded to the enrolled, penalties subtracted.", whole=True),
+    Metric(
+        "total_points",
+        -INT_MAX - 1,
+        INT_MAX,
+        "Points awarded to the enrolled, penalties subtracted; it stops at the bounds of 32 bits.",
+        whole=True,
+    ),
     Metric("average_points", -1e9, 1e9, "Points for each enrolled student."),
     Metric(
         "grade_improvement",

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     graphiql: bool | None = Field(None, description="Serve GraphiQL. Default: in development only.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
     max_tokens: int = Field(5_000, ge=100, description="Most tokens in a GraphQL document.")
-    max_fields: int = Field(5_000, ge=100, description="Most fields of an operation, its fragments opened.")
+    max_fields: int = Field(
+        25_000, ge=100, description="Most fields an operation may be answered with, lists counted by their length."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level to log.")
 
     @model_validator(mode="after")

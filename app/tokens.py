@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -26,6 +27,7 @@ REQUIRED = ["exp", "iss", "aud", "sub", "role"]
 REFETCH_SECONDS = 30.0
 FETCH_SECONDS = 3.0
 LARGEST_KEY_SET = 1_000_000
+SHORTEST_RSA = 2_048
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,13 @@ class Tokens:
         )
 
 
+def require_keys(settings: Settings) -> None:
+    """Raises Misconfigured where no token could ever be checked."""
+    settings.require_keys()
+    if settings.jwt_jwks:
+        KeySet(settings.jwt_jwks).check()
+
+
 class KeySet:
     """The public keys at a URL or in a file. An unknown key makes it look again, every 30 s at the most."""
 
@@ -84,6 +93,18 @@ class KeySet:
         self._fetched = float("-inf")
         self._modified: int | None = None
         self._lock = asyncio.Lock()
+
+    def check(self) -> None:
+        """Raises Misconfigured for a file without a usable key; a URL may answer later."""
+        if self._is_url:
+            return
+        try:
+            content = Path(self._location).read_bytes()
+        except OSError as error:
+            raise Misconfigured(f"JWT_JWKS names a file that cannot be read ({error.strerror}).") from None
+        self._replace(content)
+        if not self._keys:
+            raise Misconfigured("JWT_JWKS names a file that holds no key which can be used.")
 
     async def require(self, kid: object) -> Key:
         if not (kid is None or isinstance(kid, str)):
@@ -119,32 +140,54 @@ class KeySet:
             self._fetched = time.monotonic()
             try:
                 self._replace(await asyncio.to_thread(fetch, self._location))
-            except OSError as error:
-                log.warning("key_set_unreachable", error=type(error).__name__)
+            # What a server answers may be no HTTP, and what it is called no name.
+            except (OSError, HTTPException, ValueError) as error:
+                log.error("key_set_unreachable", error=type(error).__name__)
 
     def _replace(self, content: bytes) -> None:
         """A key set that cannot be read leaves the keys as they are."""
         try:
             listed = json.loads(content)["keys"]
-            self._keys = _usable(listed)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            log.warning("key_set_malformed", error=type(error).__name__)
+            if not isinstance(listed, list):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            log.error("key_set_malformed", error=type(error).__name__)
+            return
+        self._keys = _usable(listed)
+        if not self._keys:
+            log.error("key_set_without_keys")
 
 
-def _usable(listed: Sequence[dict[str, Any]]) -> dict[str | None, Key]:
-    """By key id. A set of one key also serves tokens that name none."""
+def _usable(listed: Sequence[Any]) -> dict[str | None, Key]:
+    """By key id. A set of one key also serves tokens that name none. A key that is not as it should be is left out."""
     keys: dict[str | None, Key] = {}
     for entry in listed:
-        algorithm = _algorithm(entry)
-        if algorithm is None or entry.get("use", "sig") != "sig":
-            continue
         try:
-            keys[entry.get("kid")] = Key(algorithm, jwt.PyJWK(entry, algorithm).key)
-        except jwt.PyJWTError as error:
+            if key := _key(entry):
+                keys[_key_id(entry)] = key
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
             log.warning("key_unusable", error=type(error).__name__)
     if len(keys) == 1:
         keys[None] = next(iter(keys.values()))
     return keys
+
+
+def _key(entry: dict[str, Any]) -> Key | None:
+    algorithm = _algorithm(entry)
+    if algorithm is None or entry.get("use", "sig") != "sig":
+        return None
+    value = jwt.PyJWK(entry, algorithm).key
+    if algorithm == "RS256" and value.key_size < SHORTEST_RSA:
+        log.warning("key_too_short", bits=value.key_size)
+        return None
+    return Key(algorithm, value)
+
+
+def _key_id(entry: dict[str, Any]) -> str | None:
+    kid = entry.get("kid")
+    if not (kid is None or isinstance(kid, str)):
+        raise TypeError
+    return kid
 
 
 def _algorithm(entry: dict[str, Any]) -> str | None:

@@ -38,11 +38,12 @@ class Services:
 class Context:
     """Of one operation. Nothing in it may live longer: loaders would serve stale data."""
 
-    __slots__ = ("_reaches", "loaders", "services", "viewer")
+    __slots__ = ("_failure", "_reaches", "loaders", "services", "viewer")
 
     def __init__(self, services: Services, viewer: Viewer) -> None:
         self.services = services
         self.viewer = viewer
+        self._failure: Exception | None = None
         self._reaches: dict[Action, Reach] = {}
         self.renew()
 
@@ -51,8 +52,14 @@ class Context:
         services = self.services
         self.loaders = Loaders(services.performance, services.classes, services.history)
 
+    def fail(self, failure: Exception) -> None:
+        """Nothing can be reached any more: whoever asks is told of this failure."""
+        self._failure = failure
+
     async def reach(self, action: Action) -> Reach:
         """Resolved once for the operation. Raises Forbidden where the viewer may never do this."""
+        if self._failure is not None:
+            raise self._failure
         reach = self._reaches.get(action)
         if reach is None:
             reach = self._reaches[action] = await self.services.doorman.reach(self.viewer, action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    GraphQLError,
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
@@ -22,15 +24,24 @@ from graphql import (
 )
 
 from app.auth import Action, Viewer
+from app.errors import NotReady
 from app.graphql.context import Context, Services
-from app.graphql.faults import Fault, present, refuse
-from app.graphql.limits import count_fields
-from app.graphql.plans import Plan, compile_plan
+from app.graphql.faults import Fault, fault, present, refuse
+from app.graphql.limits import TooCostly, refuse_excess, refuse_long_words
+from app.graphql.plans import NotPlain, Plan, compile_plan
 from app.graphql.schema import executable
 from app.settings import Settings
 
 MOST_DOCUMENTS = 1_000
 MOST_CHARACTERS = 256_000
+MOST_ERRORS = 3
+LONGEST_DOCUMENT = 100_000
+LONGEST_MESSAGE = 500
+ABORTED = "Validation aborted."
+"""What the validation says of a document that it gives up."""
+
+LAST_SECONDS = 5.0
+"""How much longer than a statement an operation may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +90,24 @@ class Documents:
         return _choose(operations, name)
 
     def _check(self, text: str) -> DocumentNode:
+        if len(text) > LONGEST_DOCUMENT:
+            message = f"The document has more than {LONGEST_DOCUMENT:,} characters; send values as variables."
+            raise Refused({"message": message, "extensions": {"code": "GRAPHQL_PARSE_FAILED"}})
         most = self._settings.max_tokens
         try:
             document = parse(text, max_lexical_tokens=most, max_comments=most)
+            refuse_long_words(document)
+            refuse_excess(document, self._settings.max_fields)
         except GraphQLSyntaxError as error:
             raise Refused(refuse(error, "GRAPHQL_PARSE_FAILED")) from None
-        errors = validate(executable, document, self._rules, hide_suggestions=not self._settings.suggestions)
+        except TooCostly as error:
+            raise Refused(refuse(error, "OPERATION_TOO_LARGE")) from None
+        except GraphQLError as error:
+            raise Refused(refuse(error, "GRAPHQL_VALIDATION_FAILED")) from None
+        hide = not self._settings.suggestions
+        errors = validate(executable, document, self._rules, max_errors=MOST_ERRORS, hide_suggestions=hide)
         if errors:
-            raise Refused(*(refuse(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
-        if (fields := count_fields(document)) > self._settings.max_fields:
-            message = f"The operation has {fields:,} fields; at most {self._settings.max_fields:,} are allowed."
-            raise Refused({"message": message, "extensions": {"code": "OPERATION_TOO_LARGE"}})
+            raise Refused(*(refuse(_in_words(error), "GRAPHQL_VALIDATION_FAILED") for error in errors))
         return document
 
     def _remember(self, text: str, operations: Sequence[Operation]) -> None:
@@ -99,6 +117,15 @@ class Documents:
         while self._characters > MOST_CHARACTERS or len(self._known) > MOST_DOCUMENTS:
             oldest, _ = self._known.popitem(last=False)
             self._characters -= len(oldest)
+
+
+def _in_words(error: GraphQLError) -> GraphQLError:
+    """Some messages hold the whole value that is wrong; one does not say what happened."""
+    if error.message == ABORTED:
+        error.message = "The document is too deep or too repetitive to check."
+    elif len(error.message) > LONGEST_MESSAGE:
+        error.message = error.message[:LONGEST_MESSAGE] + "…"
+    return error
 
 
 def _operations(document: DocumentNode) -> Sequence[Operation]:
@@ -133,8 +160,14 @@ class Execution:
         return self._documents.prepare(text, name)
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, viewer: Viewer) -> Result:
-        """Never raises because of a resolver: what goes wrong is in the result."""
-        context = Context(self._services, viewer)
+        """Never raises because of a resolver: what goes wrong is in the result. Never takes for ever either."""
+        try:
+            async with asyncio.timeout(self._services.settings.database_timeout + LAST_SECONDS):
+                return await self._execute(operation, variables, Context(self._services, viewer))
+        except TimeoutError:
+            return Result({"errors": [fault(NotReady("This took too long; try again."))], "data": None})
+
+    async def _execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Result:
         if operation.plan:
             data = await _carry_out(operation.plan, variables or {}, context)
             if data is not None:
@@ -152,13 +185,17 @@ class Execution:
 
 
 async def _carry_out(plan: Plan, variables: Mapping[str, Any], context: Context) -> dict[str, Any] | None:
-    """None where the executor has to find the words: it meets the same trouble again and makes errors of it."""
+    """None where the executor has to find the words. It does not try again: in this context the failure stays."""
     try:
         ids = plan.ids(variables)
+    except NotPlain:
+        return None
+    try:
         reach = await context.reach(Action.READ)
         asked = list(dict.fromkeys(chain.from_iterable(ids)))
         records = await context.services.performance.get_many(asked)
-    except Exception:
+    except Exception as error:
+        context.fail(error)
         return None
     return plan.answer(ids, dict(zip(asked, records, strict=True)), reach)
 

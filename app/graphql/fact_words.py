@@ -4,6 +4,10 @@ from __future__ import annotations
 
 SOURCE_TIME = "now if not given. A fact with an older source time never replaces a newer one"
 
+KEPT = (
+    "A fact of somebody not enrolled that day, or of a day or an instant to come, is kept, and counts once it applies."
+)
+
 WORDS = {
     "id": "Its id, given by its source; unique in the class.",
     "class_id": "The class's id.",

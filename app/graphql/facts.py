@@ -17,15 +17,17 @@ from app.auth import Action
 from app.errors import Rejected
 from app.gradebook import KINDS
 from app.graphql.context import Info
-from app.graphql.fact_words import KIND_WORDS, WORDS
+from app.graphql.fact_words import KEPT, KIND_WORDS, WORDS
 from app.graphql.fields import argument, described, resolved
-from app.graphql.permissions import Needs
+from app.graphql.outcomes import NO_LIST
+from app.graphql.permissions import Needs, visible
 from app.graphql.problems import ValidationProblem, rejection
 from app.graphql.types import ClassPerformance
 from app.recording import DUE_ON, MOST_ITEMS
 from app.records import Record
 
 T = TypeVar("T", bound=type)
+MOST_PERFORMANCES = 100
 GRAPHQL_TYPES: dict[Any, Any] = {Decimal: float, AwareDatetime: datetime}
 
 
@@ -52,21 +54,21 @@ FACT_MUTATIONS = (
 )
 
 
-@strawberry.type(description="The facts are stored, and the metrics of their classes up to date.")
+@strawberry.type(description="The facts are stored.")
 class RecordFactsSuccess:
-    stored: int = described("Facts that changed what is stored.")
+    stored: int = described("Facts that are new, or newer than what was stored.")
     unchanged: int = described("Facts that were stored already, or are older than what is stored.")
-    class_ids: strawberry.Private[list[str]]
+    class_ids: list[ID] = described("The classes that these facts touched.")
 
     @resolved(
-        "The metrics of the classes that these facts touched, as far as the viewer may read them; "
-        "null with an error where the viewer may read none.",
-        returns=list[ClassPerformance] | None,
+        f"The metrics of the first {MOST_PERFORMANCES} of those classes, as far as calculated when this is answered; "
+        f"null for a class that the viewer may not read, or that is not calculated yet. {NO_LIST}",
+        returns=list[ClassPerformance | None] | None,
     )
-    async def class_performances(self, info: Info) -> list[Record]:
+    async def class_performances(self, info: Info) -> list[Record | None]:
         reach = await info.context.reach(Action.READ)
-        records = await info.context.loaders.records.load_many(self.class_ids)
-        return [record for record in records if record and reach.covers(record.class_id, record.school_id)]
+        records = await info.context.loaders.records.load_many(self.class_ids[:MOST_PERFORMANCES])
+        return [visible(record, reach) for record in records]
 
 
 RecordFactsResult = Annotated[
@@ -90,7 +92,8 @@ def _batch_type(mutation: FactMutation) -> Any:
     """`RecordGradesInput`, with its items."""
     items = described(f"1 to {MOST_ITEMS:,} of them.")
     name = "".join(word.capitalize() for word in mutation.name.split("_"))
-    return _input(f"{name}Input", "Facts in bulk.", {"items": list[_item_type(mutation)]}, {"items": items})  # type: ignore[misc]
+    description = f"Facts in bulk. {KEPT}" if "student_id" in KINDS[mutation.kind].model_fields else "Facts in bulk."
+    return _input(f"{name}Input", description, {"items": list[_item_type(mutation)]}, {"items": items})  # type: ignore[misc]
 
 
 def _input(name: str, description: str, annotations: dict[str, Any], attributes: dict[str, Any]) -> Any:
@@ -129,7 +132,8 @@ def _resolver(mutation: FactMutation) -> Callable[..., Any]:
         except Rejected as rejected:
             return rejection(rejected, below=("items",))
         info.context.renew()
-        return RecordFactsSuccess(stored=recorded.stored, unchanged=recorded.unchanged, class_ids=recorded.class_ids)
+        class_ids = [ID(class_id) for class_id in recorded.class_ids]
+        return RecordFactsSuccess(stored=recorded.stored, unchanged=recorded.unchanged, class_ids=class_ids)
 
     record.__annotations__["input"] = Annotated[_batch_type(mutation), argument("The facts.")]
     return record

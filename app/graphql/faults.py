@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from traceback import extract_tb
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from graphql import GraphQLError
-from sqlalchemy.exc import StatementError
+from psycopg import DatabaseError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.contextvars import get_contextvars
 
@@ -54,15 +56,32 @@ def _cause(error: GraphQLError) -> BaseException | None:
 
 
 def report(error: BaseException, path: Any = None) -> str:
-    """Log what a client is not told, without the values that came with it; the id that both sides can name."""
+    """Log what a client is not told; the id that both sides can name.
+
+    Of the errors only what the code says of itself: their messages may hold what somebody sent or what a row holds.
+    """
     request_id = str(get_contextvars().get("request_id") or uuid4().hex)
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, StatementError):
-            link.hide_parameters = True
-        link = link.__cause__ or link.__context__
-    log.error("request_failed", request_id=request_id, path=path and list(path), exc_info=error)
+    causes = [_describe(link) for link in _chain(error)]
+    log.error("request_failed", request_id=request_id, path=path and list(path), errors=causes)
     return request_id
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        yield link
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": f"{type(error).__module__}.{type(error).__qualname__}"}
+    if isinstance(error, DatabaseError):
+        described |= {"sqlstate": error.sqlstate, "constraint": error.diag.constraint_name}
+    frames = extract_tb(error.__traceback__)
+    return {**described, "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
 
 
 def _located(error: GraphQLError, message: str, extensions: dict[str, Any]) -> Fault:

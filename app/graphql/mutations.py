@@ -22,7 +22,7 @@ from app.graphql.outcomes import (
     UpdateMetricsSuccess,
     version_conflict,
 )
-from app.graphql.permissions import Needs
+from app.graphql.permissions import Needs, visible
 from app.graphql.problems import class_not_found, rejection, validation_problem
 from app.records import Record
 from app.reports import Report, VersionConflict
@@ -86,7 +86,7 @@ class Mutation:
 async def _store(info: Info, store: Store, report: Report, success: Any) -> Any:
     reach = await info.context.reach(Action.REPORT)
     record = await info.context.loaders.records.load(report.class_id)
-    if record is None or not reach.covers(record.class_id, record.school_id):
+    if visible(record, reach) is None:
         return validation_problem([class_not_found("classId")])
     try:
         stored = await store(info.context.viewer.id, report)

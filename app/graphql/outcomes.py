@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, Union
 
 import strawberry
@@ -10,6 +10,7 @@ import strawberry
 from app.auth import Action
 from app.graphql.context import Info
 from app.graphql.fields import described, resolved
+from app.graphql.permissions import visible
 from app.graphql.problems import Problem, ValidationProblem, camel
 from app.graphql.scalars import JSON
 from app.graphql.types import ClassPerformance
@@ -19,34 +20,38 @@ from app.reports import VersionConflict as Conflict
 
 T = TypeVar("T", bound=type)
 
-READABLE = "null with an error where the viewer may not read metrics."
+READABLE = "null, with an error, where the viewer may not read metrics."
+NO_LIST = "The list is null, with an error, where the viewer may never read metrics."
+AS_LEFT = "The class's metrics as this report left them; a repeated key gives the first result"
 
 
 async def if_readable(info: Info, record: Record) -> Record | None:
     """Whoever may write need not be one who may read."""
-    reach = await info.context.reach(Action.READ)
-    return record if reach.covers(record.class_id, record.school_id) else None
+    return visible(record, await info.context.reach(Action.READ))
 
 
-def with_record(cls: T) -> T:
-    """The class's record as it is now: shown to those who may read it."""
+def with_record(description: str) -> Callable[[T], T]:
+    """A record of the class, shown to those who may read it."""
 
     async def class_performance(root: Any, info: Info) -> Record | None:
         return await if_readable(info, root.record)
 
-    declare = resolved(f"The class's metrics as they are now; {READABLE}", returns=ClassPerformance | None)
-    cls.class_performance = declare(class_performance)  # type: ignore[attr-defined]
-    return cls
+    def declare(cls: T) -> T:
+        field = resolved(f"{description}; {READABLE}", returns=ClassPerformance | None)(class_performance)
+        cls.class_performance = field  # type: ignore[attr-defined]
+        return cls
+
+    return declare
 
 
 @strawberry.type(description="The values are stored, and their metrics pinned.")
-@with_record
+@with_record(AS_LEFT)
 class UpdateMetricsSuccess:
     record: strawberry.Private[Record]
 
 
 @strawberry.type(description="The metrics are calculated again.")
-@with_record
+@with_record(AS_LEFT)
 class UnpinMetricsSuccess:
     record: strawberry.Private[Record]
 
@@ -55,21 +60,29 @@ class UnpinMetricsSuccess:
 class RecalculateMetricsSuccess:
     class_ids: strawberry.Private[list[str]]
 
-    @resolved(f"The metrics of the classes, in the order asked; {READABLE}", returns=list[ClassPerformance] | None)
-    async def class_performances(self, info: Info) -> list[Record]:
-        records = await info.context.loaders.records.load_many(self.class_ids)
-        return [found for record in records if record and (found := await if_readable(info, record))]
+    @resolved(
+        f"The metrics of the classes, in the order asked; null for a class that the viewer may not read. {NO_LIST}",
+        returns=list[ClassPerformance | None] | None,
+    )
+    async def class_performances(self, info: Info) -> list[Record | None]:
+        reach = await info.context.reach(Action.READ)
+        return [visible(record, reach) for record in await info.context.loaders.records.load_many(self.class_ids)]
 
 
 @strawberry.type(description="A field that two wanted to set.")
 class FieldConflict:
+    record: strawberry.Private[Record]
+    name: strawberry.Private[str]
     field: str = described("The field, as it is named in the input.")
-    current: JSON | None = described("What it is now.")
     reported: JSON | None = described("What the input wanted it to be; null for unpinning.")
+
+    @resolved(f"What it is now; {READABLE}", returns=JSON | None)
+    async def current(self, info: Info) -> Any:
+        return getattr(await if_readable(info, self.record), self.name, None)
 
 
 @strawberry.type(description="Somebody reported or unpinned these fields since the version expected; nothing was done.")
-@with_record
+@with_record("The class's metrics as they are now")
 class VersionConflict(Problem):
     record: strawberry.Private[Record]
     conflicts: list[FieldConflict] = described("The fields, and their values.")
@@ -78,7 +91,7 @@ class VersionConflict(Problem):
 def version_conflict(conflict: Conflict, reported: Mapping[str, Any]) -> VersionConflict:
     record = conflict.record
     conflicts = [
-        FieldConflict(field=_field(name), current=getattr(record, name), reported=reported.get(name))
+        FieldConflict(record=record, name=name, field=_field(name), reported=reported.get(name))
         for name in conflict.fields
     ]
     return VersionConflict(

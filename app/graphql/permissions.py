@@ -7,7 +7,13 @@ from typing import Any
 from strawberry.extensions import FieldExtension
 from strawberry.extensions.field_extension import AsyncExtensionResolver, SyncExtensionResolver
 
-from app.auth import Action
+from app.auth import Action, Reach
+from app.records import Record
+
+
+def visible(record: Record | None, reach: Reach) -> Record | None:
+    """None also for a class out of reach, so that it looks as if it did not exist."""
+    return record if record and reach.covers(record.class_id, record.school_id) else None
 
 
 class Needs(FieldExtension):

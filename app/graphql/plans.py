@@ -29,6 +29,7 @@ from graphql import (
 
 from app.auth import Reach
 from app.columns import RECORD_ID_PREFIX
+from app.graphql.permissions import visible
 from app.graphql.queries import MOST_IDS
 from app.graphql.scalars import write_instant
 from app.metrics import METRICS
@@ -95,15 +96,11 @@ class Plan:
         self, ids: Sequence[Sequence[str]], records: Mapping[str, Record | None], reach: Reach
     ) -> dict[str, Any]:
         """The data: null where there is no such class, or it is out of reach."""
-        visible = {
-            class_id: record
-            for class_id, record in records.items()
-            if record and reach.covers(record.class_id, record.school_id)
-        }
+        shown = {class_id: visible(record, reach) for class_id, record in records.items()}
         data: dict[str, Any] = {}
         for lookup, asked in zip(self.lookups, ids, strict=True):
             take = lookup.shape.take
-            taken = [take(visible[class_id]) if class_id in visible else None for class_id in asked]
+            taken = [take(record) if (record := shown[class_id]) else None for class_id in asked]
             data[lookup.key] = taken if lookup.is_list else taken[0]
         return data
 

@@ -20,7 +20,7 @@ from app.graphql.connection import (
 )
 from app.graphql.context import Info
 from app.graphql.fields import argument, resolved
-from app.graphql.permissions import Needs, NeedsToken
+from app.graphql.permissions import Needs, NeedsToken, visible
 from app.graphql.types import Class, ClassPerformance, Node, Viewer
 from app.listing import Window
 from app.records import Record
@@ -29,10 +29,8 @@ MOST_IDS = 100
 
 
 async def load_record(info: Info, class_id: str) -> Record | None:
-    """Null also for a class out of reach, so that it looks as if it did not exist."""
     record = await info.context.loaders.records.load(class_id)
-    reach = await info.context.reach(Action.READ)
-    return record if record and reach.covers(record.class_id, record.school_id) else None
+    return visible(record, await info.context.reach(Action.READ))
 
 
 async def load_class(info: Info, class_id: str) -> ClassFact | None:
@@ -65,7 +63,7 @@ class Query:
             raise BadInput(f"ids may hold at most {MOST_IDS} ids; these are {len(ids)}.")
         records = await info.context.loaders.records.load_many(ids)
         reach = await info.context.reach(Action.READ)
-        return [record if record and reach.covers(record.class_id, record.school_id) else None for record in records]
+        return [visible(record, reach) for record in records]
 
     @resolved(
         "The classes that are yours to see, in pages that stay right while classes change.",

@@ -22,7 +22,7 @@ from app.history import MOST_VERSIONS, Interval, Span
 from app.records import Record
 
 
-@strawberry.interface(description="Anything with an id of its own.")
+@strawberry.interface(description="A class, or a record of one.")
 class Node:
     id: ID = described("Opaque; unique among all nodes.")
 

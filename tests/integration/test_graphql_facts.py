@@ -206,3 +206,18 @@ async def test_of_several_mutations_in_one_operation_each_sees_its_own_result(ap
     for number in (1, 2, 3):
         (record,) = found[f"m{number}"]["classPerformances"]
         assert record["version"] == record["class"]["performance"]["version"] == number + 1
+
+
+async def test_the_classes_that_facts_touch_are_named_and_the_first_hundred_shown(
+    api: Client, world: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.graphql.facts.MOST_PERFORMANCES", 1)
+    query = """mutation ($items: RecordAttendanceInput!) { recordAttendance(input: $items) {
+        ... on RecordFactsSuccess { classIds classPerformances { classId } } } }"""
+    items = {"items": [attendance(class_id="n2"), attendance(class_id="n1")]}
+    found = (await api.ask(query, {"items": items}))["recordAttendance"]
+    assert found == {"classIds": ["n1", "n2"], "classPerformances": [{"classId": "n1"}]}
+    writer = api.token("service", scopes=["facts:write"])
+    found = (await api.send(query, {"items": items}, token=writer)).json()
+    assert found["data"]["recordAttendance"]["classPerformances"] is None
+    assert [error["extensions"]["code"] for error in found["errors"]] == ["FORBIDDEN"]

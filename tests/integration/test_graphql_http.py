@@ -313,4 +313,10 @@ async def test_an_operation_that_opens_to_too_many_fields_is_refused_before_it_i
     query = f'{{ classPerformance(classId: "n1") {{ ...F0 }} }} {doubling} fragment F20 on ClassPerformance {{ id }}'
     (error,) = await api.errors(query)
     assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
-    assert "at most 5,000" in error["message"]
+    assert "at most 25,000" in error["message"]
+
+
+async def test_the_page_to_ask_from_can_neither_be_framed_nor_send_elsewhere(api: Client) -> None:
+    response = await api.http.get("/graphiql")
+    policy = {part.strip() for part in response.headers["content-security-policy"].split(";")}
+    assert {"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} <= policy

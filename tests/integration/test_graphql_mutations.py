@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.auth import Action, Doorman, Reach
 from app.metrics import METRICS
 from tests.serving import Client
 
@@ -122,3 +123,35 @@ async def test_recalculation_names_classes_that_are_not_there(api: Client, world
     assert found["classPerformances"] == [{"classId": "s1", "version": 1}, {"classId": "n1", "version": 1}]
     found = (await api.ask(RECALCULATE, {"ids": ["n1"] * 101}))["recalculateMetrics"]
     assert found["path"] == ["classIds"]
+
+
+async def test_a_conflict_shows_what_stands_there_only_to_those_who_may_read_it(
+    api: Client, world: AsyncEngine
+) -> None:
+    await update(api, {"averageGrade": 50})
+    report = {"classId": "n1", "data": {"averageGrade": 60}, "expectedVersion": 1}
+    query = f"""mutation ($input: UpdateMetricsInput!) {{ updateMetrics(input: $input) {{
+        {CONFLICT.replace("classPerformance { version }", "")} }} }}"""
+    writer = api.token("service", scopes=["metrics:write"])
+    body = (await api.send(query, {"input": report}, token=writer)).json()
+    assert body["data"]["updateMetrics"]["conflicts"] == [{"field": "averageGrade", "current": None, "reported": 60}]
+    (error,) = body["errors"]
+    assert error["extensions"]["code"] == "FORBIDDEN"
+    assert error["path"] == ["updateMetrics", "conflicts", 0, "current"]
+    both = api.token("service", scopes=["metrics:read", "metrics:write"])
+    (conflict,) = (await api.ask(query, {"input": report}, token=both))["updateMetrics"]["conflicts"]
+    assert conflict["current"] == 50
+
+
+async def test_recalculated_classes_out_of_sight_are_null_in_their_place(
+    api: Client, world: AsyncEngine, monkeypatch: Any
+) -> None:
+    """A permission to read may be narrower than one to recalculate, as when a teacher stops teaching meanwhile."""
+    reach = Doorman.reach
+
+    async def narrower(self: Doorman, viewer: Any, action: Action) -> Reach:
+        return Reach(classes=frozenset({"n1"})) if action is Action.READ else await reach(self, viewer, action)
+
+    monkeypatch.setattr(Doorman, "reach", narrower)
+    found = (await api.ask(RECALCULATE, {"ids": ["s1", "n1"]}))["recalculateMetrics"]
+    assert found["classPerformances"] == [None, {"classId": "n1", "version": 1}]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.auth import Viewer, ViewerRole
+from app.errors import NotReady
 from app.graphql.context import Services
 from app.graphql.execution import Execution
 from app.graphql.plans import PLAIN, WRITTEN, compile_plan
@@ -156,3 +157,32 @@ async def test_a_plan_reads_all_its_classes_at_once_and_a_warm_one_makes_no_stat
     with statements() as warm:
         await execution.execute(execution.prepare(query), {}, ADMIN)
     assert (len(cold), len(warm)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ classPerformance(classId: "n1") { version } }',
+        '{ classPerformances(ids: ["n1", "n2"]) { version } }',
+        '{ a: classPerformance(classId: "n1") { version } b: classPerformance(classId: "n2") { id } }',
+        '{ a: classPerformance(classId: "n1") { version } b: classPerformances(ids: ["n2"]) { id } }',
+        '{ b: classPerformances(ids: ["n2"]) { id } a: classPerformance(classId: "n1") { version } }',
+    ],
+)
+@pytest.mark.parametrize("place", ["app.performance.Performance.get_many", "app.auth.Doorman.reach"])
+async def test_a_failure_is_met_once_and_told_as_the_executor_tells_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch, place: str, query: str
+) -> None:
+    met = []
+
+    async def fail(*_: Any) -> None:
+        met.append(place)
+        raise NotReady
+
+    monkeypatch.setattr(place, fail)
+    execution = Execution(services)
+    planned = await execution.execute(execution.prepare(query), {}, ADMIN)
+    assert met == [place]
+    assert {error["extensions"]["code"] for error in planned.body["errors"]} == {"UNAVAILABLE"}
+    executed = await execution.execute(replace(execution.prepare(query), plan=None), {}, ADMIN)
+    assert orjson.dumps(planned.body) == orjson.dumps(executed.body)

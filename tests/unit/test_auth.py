@@ -6,8 +6,10 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import time
 from collections.abc import Callable
+from http.client import BadStatusLine, HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from structlog.testing import capture_logs
 
 from app import auth, tokens
 from app.auth import PERMISSIONS, Action, Doorman, Reach, Viewer, ViewerRole, mint
 from app.errors import BadInput, Forbidden, Misconfigured, Unauthenticated
+from app.main import create_app
 from app.settings import Settings
 from tests.serving import statements, store
 
@@ -105,7 +109,6 @@ def test_no_token_is_minted_for_a_key_set() -> None:
         {"exp": "soon"},
         {"exp": [1]},
     ],
-    ids=str,
 )
 async def test_claims_that_do_not_hold_are_refused(more: dict[str, Any]) -> None:
     reason = await refused(doorman(), signed(**more))
@@ -222,6 +225,61 @@ async def test_keys_are_read_again_when_their_file_changes(key_file: Callable[..
     assert (await door.identify(new)).id == "a"
     key_file(content="half a fi")
     assert (await door.identify(signed(RSA, "RS256", {"kid": "new"}, sub="b"))).id == "b"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"kid": ["k"]}, {"kid": {"a": 1}}, {"kid": 5}, {"kty": ["RSA"]}, {"n": 5}, {"n": None}, {"e": []}, {"alg": []}],
+)
+async def test_a_key_that_is_not_as_it_should_be_is_left_out_alone(bad: Any, key_file: Callable[..., str]) -> None:
+    door = doorman(jwt_jwks=key_file({**public("RS256", "k"), **bad}, "no key", None, 5, public("ES256", "good")))
+    assert (await door.identify(signed(EC, "ES256", {"kid": "good"}))).id == "a"
+    await refused(door, signed(RSA, "RS256", {"kid": "k"}))
+
+
+async def test_a_short_rsa_key_is_left_out(key_file: Callable[..., str]) -> None:
+    short = rsa.generate_private_key(65537, 1024)
+    listed = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key())), "kid": "short"}
+    door = doorman(jwt_jwks=key_file(listed, public("ES256", "good")))
+    with pytest.warns(jwt.InsecureKeyLengthWarning):
+        token = signed(short, "RS256", {"kid": "short"})
+    await refused(door, token)
+    assert (await door.identify(signed(EC, "ES256", {"kid": "good"}))).id == "a"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "half a fi", "[]", '{"keys": {}}', '{"keys": []}', '{"keys": [{"kty": "oct"}]}']
+)
+def test_a_key_file_without_a_usable_key_is_no_start(content: str, key_file: Callable[..., str]) -> None:
+    with pytest.raises(Misconfigured, match="JWT_JWKS names a file that holds no key"):
+        create_app(configured(jwt_jwks=key_file(content=content), database_url="postgresql://nobody@127.0.0.1:1/none"))
+
+
+def test_a_key_file_that_cannot_be_read_is_no_start(tmp_path: Path) -> None:
+    for location in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(Misconfigured, match=r"JWT_JWKS names a file that cannot be read \("):
+            tokens.require_keys(configured(jwt_jwks=str(location)))
+
+
+def test_a_key_file_with_a_key_and_a_url_that_may_answer_later_are_a_start(key_file: Callable[..., str]) -> None:
+    tokens.require_keys(configured(jwt_secret=None, jwt_jwks=key_file(public("RS256"))))
+    tokens.require_keys(configured(jwt_secret=None, jwt_jwks="https://keys.example/jwks"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HTTPException(), BadStatusLine("x"), IncompleteRead(b""), ssl.SSLError(), ssl.CertificateError(), ValueError()],
+)
+async def test_a_server_of_keys_that_answers_nonsense_refuses(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(_: str) -> bytes:
+        raise error
+
+    monkeypatch.setattr(tokens, "fetch", fetch)
+    with capture_logs() as logged:
+        await refused(doorman(jwt_jwks="https://keys.example/jwks"), signed(RSA, "RS256", {"kid": "k"}))
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("key_set_unreachable", "error")]
 
 
 async def test_a_key_file_that_is_missing_refuses(tmp_path: Path) -> None:
