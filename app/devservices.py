@@ -33,6 +33,7 @@ from app.errors import Misconfigured
 STARTED_WITHIN = 30.0
 STOPPED_WITHIN = 10.0
 DATABASE = "classperf"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ def _start_postgres(
     }
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     url = f"postgresql://postgres:{secret}@127.0.0.1:{port}/postgres"
-    server = _spawn([*prefix, binaries / "postgres", "-D", directory, *settings], directory / "server.log")
-    stack.callback(_stop, server, signal.SIGINT)
+    with _undisturbed():
+        server = _spawn([*prefix, binaries / "postgres", "-D", directory, *settings], directory / "server.log")
+        stack.callback(_stop, server, signal.SIGINT)
     _wait_until(lambda: psycopg.connect(url, connect_timeout=2).close(), server, directory)
     return server, port
 
@@ -182,10 +184,25 @@ def _start_valkey(directory: Path, secret: str, stack: contextlib.ExitStack) -> 
         # Its arguments tell whose it is, as long as it does not rename itself.
         "set-proc-title no\n" + "".join(f"{name} {json.dumps(str(value))}\n" for name, value in quoted.items()),
     )
-    server = _spawn([_valkey_binary(), config], directory / "server.log")
-    stack.callback(_stop, server, signal.SIGTERM)
+    with _undisturbed():
+        server = _spawn([_valkey_binary(), config], directory / "server.log")
+        stack.callback(_stop, server, signal.SIGTERM)
     _wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), server, directory)
     return server, port
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A signal waits: none may come between starting a server and noting that it is to be stopped."""
+    came: list[int] = []
+    handlers = {ending: signal.signal(ending, lambda number, _: came.append(number)) for ending in ENDINGS}
+    try:
+        yield
+    finally:
+        for ending, handler in handlers.items():
+            signal.signal(ending, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _spawn(command: list[str | Path], log: Path) -> subprocess.Popen[bytes]:
