@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.ids import is_storable
 from app.metrics import METRIC_NAMES
 from app.records import COLUMNS, Record
 
-BATCH = 200
+BATCH = 200  # classes in a statement: few seconds at the most, and room in memory
 
 CALCULATE = text(metrics.SQL)
 
@@ -151,17 +151,26 @@ async def recalculate_many(
     T is taken and the facts are read when the records are locked: of two who recalculate one class, the later sees what
     the earlier saw, and more. `unpinned` names columns whose pins `actor` has just taken away.
     """
-    ids = {"ids": sorted(set(class_ids))}
-    await connection.execute(INSERT_MISSING, ids)
-    await connection.execute(LOCK, ids)
-    at = (await connection.execute(PLAN)).one().at
+    ids = sorted(set(class_ids))
     cause = {
         "pins_changed": bool(unpinned),
         "cause": "unpinned" if unpinned else "calculated",
         "actor": actor,
         "fields": list(unpinned),
     }
-    rows = await connection.execute(WRITE, {"class_ids": ids["ids"], "at": at, **cause})
+    changed: list[Record] = []
+    for start in range(0, len(ids), BATCH):
+        changed += await _recalculate_batch(connection, ids[start : start + BATCH], cause)
+    return changed
+
+
+async def _recalculate_batch(
+    connection: AsyncConnection, class_ids: list[str], cause: Mapping[str, Any]
+) -> list[Record]:
+    await connection.execute(INSERT_MISSING, {"ids": class_ids})
+    await connection.execute(LOCK, {"ids": class_ids})
+    at = (await connection.execute(PLAN)).one().at
+    rows = await connection.execute(WRITE, {"class_ids": class_ids, "at": at, **cause})
     return [Record.from_row(row) for row in rows.mappings()]
 
 

@@ -203,3 +203,15 @@ async def test_many_who_make_the_first_record_of_a_class_make_one(engine: AsyncE
     await execute(engine, "INSERT INTO class (id, school_id, title) VALUES ('chemistry', 'north', 'Chemistry')")
     changed = await asyncio.gather(*(recalculate(engine, "chemistry") for _ in range(10)))
     assert [record.version for records in changed for record in records] == [1]
+
+
+async def test_more_classes_than_one_statement_takes_are_all_calculated(engine: AsyncEngine) -> None:
+    await execute(
+        engine,
+        "INSERT INTO class (id, school_id, title) "
+        "SELECT 'class-' || n, 'north', 'One of many' FROM generate_series(1, 450) AS n",
+    )
+    ids = [f"class-{number}" for number in range(1, 451)]
+    changed = await recalculate(engine, *ids)
+    assert sorted(record.class_id for record in changed) == sorted(ids)
+    assert {record.version for record in changed} == {1}
