@@ -14,9 +14,10 @@ from app.database import transaction
 from app.performance import Performance, recalculate_many
 from app.reports import Reports
 from app.settings import Settings
+from tests.csv_folder import folder
 from tests.serving import api, services, world
 
-__all__ = ["api", "services", "world"]
+__all__ = ["api", "folder", "services", "world"]
 
 # Algebra: Ada was graded 8 of 10 and is present, Ben has nothing. Biology is empty.
 SCHOOL = """

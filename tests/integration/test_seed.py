@@ -15,21 +15,12 @@ from app.district import Classroom
 from app.metrics import METRIC_NAMES
 from app.performance import calculate_many
 from app.seed import Plan, Seeded, seed
-from app.shelf import TABLES, shelf
+from app.shelf import shelf
+from tests.csv_folder import dump, rows
 
 NOW = datetime(2026, 11, 18, 9, tzinfo=UTC)
 SMALL = Plan(now=NOW, classes=6, students=8, activities=10)
 DISTRICT = Plan(now=NOW, classes=40, students=10, activities=16, attendance_days=20)
-
-
-async def rows(engine: AsyncEngine, statement: str) -> list[tuple[Any, ...]]:
-    async with engine.connect() as connection:
-        return [tuple(row) for row in await connection.execute(text(statement))]
-
-
-async def dump(engine: AsyncEngine) -> dict[str, list[tuple[Any, ...]]]:
-    tables = dict.fromkeys(str(table.__tablename__) for table in TABLES.values())
-    return {table: await rows(engine, f'SELECT xmin::text, t::text FROM "{table}" t ORDER BY 2') for table in tables}
 
 
 async def empty(engine: AsyncEngine) -> None:
