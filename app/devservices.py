@@ -53,12 +53,16 @@ def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
     with (directory / "owner.lock").open("w") as owner, (directory / "users.lock").open("w") as users:
         deadline = time.monotonic() + STARTED_WITHIN
         while not _lock(owner, fcntl.LOCK_EX):
-            # Whoever holds this keeps the owner from stopping the servers.
-            if _lock(users, fcntl.LOCK_SH) and (shared := _read(state)):
-                yield shared
-                return
+            # Whoever holds this keeps the owner from stopping the servers; so nobody holds it in vain.
+            if _lock(users, fcntl.LOCK_SH):
+                if shared := _read(state):
+                    yield shared
+                    return
+                fcntl.flock(users, fcntl.LOCK_UN)
             if time.monotonic() > deadline:
-                raise Misconfigured(f"Another process holds {directory} but does not say where its servers are.")
+                raise Misconfigured(
+                    f"Another process holds {directory} but does not say where its servers are; it may be stopping them."
+                )
             time.sleep(0.1)
         state.unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import NamedTuple
 
@@ -23,10 +24,12 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
+    StringValueNode,
     TokenKind,
     ValueNode,
 )
 
+from app.graphql.scalars import parse_instant
 from app.history import MOST_VERSIONS
 from app.listing import DEFAULT_SIZE, LARGEST_SIZE
 
@@ -44,6 +47,13 @@ BEYOND_COUNTING = 10**9
 OWN_COST = {"classPerformanceConnection": 2_000, "class": 10, "performance": 10, "school": 10, "metadata": 20}
 # Versions that a school year has at the most, by the interval of `history`.
 A_YEAR_IN = {"HOUR": MOST_VERSIONS, "DAY": 366, "WEEK": 53, "MONTH": 12}
+# A day of 23 hours is the shortest; how many more there may be than whole ones between two instants, is two.
+SHORTEST = {
+    "HOUR": timedelta(hours=1),
+    "DAY": timedelta(hours=23),
+    "WEEK": timedelta(days=6, hours=23),
+    "MONTH": timedelta(days=27, hours=23),
+}
 
 
 class TooCostly(GraphQLError):
@@ -156,7 +166,20 @@ def _page(given: Mapping[str, ValueNode]) -> int:
 
 
 def _versions(given: Mapping[str, ValueNode]) -> int:
-    return A_YEAR_IN.get(getattr(given.get("interval"), "value", ""), MOST_VERSIONS)
+    """No more than fit between two instants that are written out."""
+    interval = getattr(given.get("interval"), "value", "")
+    most = A_YEAR_IN.get(interval, MOST_VERSIONS)
+    begins, ends = _instant(given.get("from")), _instant(given.get("to"))
+    if begins is None or ends is None or interval not in SHORTEST:
+        return most
+    return min(most, max(0, (ends - begins) // SHORTEST[interval]) + 2)
+
+
+def _instant(node: ValueNode | None) -> datetime | None:
+    try:
+        return parse_instant(node.value) if isinstance(node, StringValueNode) else None
+    except GraphQLError:
+        return None
 
 
 LISTS: Mapping[str, Callable[[Mapping[str, ValueNode]], int]] = {

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.columns import EARLIEST
+from app.database import transaction
 from app.errors import BadInput
 from app.importers.cells import InvalidRow, Layout, Values, columns_of
 from app.importers.lines import CsvFile, Row, meant, opened
@@ -82,11 +83,12 @@ def _require_source_time(recorded_at: datetime | None) -> None:
 @asynccontextmanager
 async def _rehearsed(engine: AsyncEngine, report: Report) -> AsyncIterator[AsyncConnection]:
     """A transaction without hurry, that commits if this is no rehearsal and nothing is wrong."""
-    async with engine.connect() as connection, connection.begin() as begun:
-        for setting in ("statement_timeout = 0", "lock_timeout = 0", "work_mem = '64MB'"):
+    async with transaction(engine, unhurried=True) as connection:
+        for setting in ("lock_timeout = 0", "work_mem = '64MB'"):
             await connection.exec_driver_sql(f"SET LOCAL {setting}")
         yield connection
-        if not report.is_stored:
+        begun = connection.get_transaction()
+        if begun and not report.is_stored:
             await begun.rollback()
 
 

@@ -12,11 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.database import create_engine, transaction
 from app.importers.csv_folder import FILES, import_folder
 from app.importers.report import Report, Tally
 from app.performance import calculate_many
+from app.settings import Settings
 from tests.csv_folder import FOLDER, MONDAY, dump, edit, put, rows
 
 
@@ -235,3 +238,16 @@ def test_memory_does_not_grow_with_the_file(database_url: str, folder: Path) -> 
     problems, stored, kilobytes = map(int, run.stdout.split())
     assert (problems, stored) == (0, 60_000)
     assert kilobytes < 10_000
+
+
+async def test_an_import_waits_for_what_is_in_its_way_however_long(settings: Settings, folder: Path) -> None:
+    """Longer than a request may wait for its database, and longer than the driver waits for a silent one."""
+    hurried = create_engine(settings.model_copy(update={"database_timeout": 0.5}))
+    async with transaction(hurried) as blocker:
+        await blocker.execute(text("LOCK TABLE school IN ACCESS EXCLUSIVE MODE"))
+        importing = asyncio.create_task(import_folder(hurried, folder))
+        await asyncio.sleep(2.5)
+        assert not importing.done()
+    report = await importing
+    assert report.is_stored
+    await hurried.dispose()

@@ -57,6 +57,11 @@ def test_the_largest_operation_counts() -> None:
         ("{ history { at } }", 1 + 1_000),
         ("{ history(interval: WEEK) { at } }", 1 + 53),
         ("{ history(interval: $interval) { at } }", 1 + 1_000),
+        ('{ history(interval: DAY, from: "2026-11-01T00:00:00Z", to: "2026-11-15T00:00:00Z") { at } }', 1 + 14 + 2),
+        ('{ history(interval: DAY, from: "2020-11-01T00:00:00Z", to: "2026-11-15T00:00:00Z") { at } }', 1 + 366),
+        ('{ history(interval: DAY, from: "2026-11-15T00:00:00Z", to: "2026-11-01T00:00:00Z") { at } }', 1 + 2),
+        ('{ history(interval: DAY, from: "2026-11-01T00:00:00Z", to: $to) { at } }', 1 + 366),
+        ('{ history(from: "2026-11-01T00:00:00Z", to: "2026-11-02T00:00:00Z") { at } }', 1 + 1_000),
         ("{ metadata class { school { title } } }", 20 + 10 + 10 + 1),
     ],
 )
@@ -82,6 +87,10 @@ SANE = {
     + "".join(f"p{n}: classPerformanceConnection {{ totalCount nodes {{ {METRICS} {TITLE} }} }} " for n in range(5))
     + "}",
     "the whole history": f'{{ classPerformance(classId: "a") {{ history {{ version at cause {METRICS} }} }} }}',
+    "three weeks of fifty classes by day": (
+        "{ classPerformances(ids: [" + '"a" ' * 50 + ']) { history(interval: DAY, from: "2026-11-01T00:00:00Z", '
+        'to: "2026-11-22T00:00:00Z") { at averageGrade attendanceRate } } }'
+    ),
     "a line for each class": "{ classPerformanceConnection { nodes { history(interval: WEEK) { at averageGrade } } } }",
     "introspection": get_introspection_query(),
     "a field in thirty fragments": "{ viewer { "
