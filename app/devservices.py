@@ -60,9 +60,7 @@ def embedded(directory: Path, *, fsync: bool = True) -> Iterator[Services]:
                     return
                 fcntl.flock(users, fcntl.LOCK_UN)
             if time.monotonic() > deadline:
-                raise Misconfigured(
-                    f"Another process holds {directory} but does not say where its servers are; it may be stopping them."
-                )
+                raise Misconfigured(f"Another process is starting or stopping the servers in {directory}; try again.")
             time.sleep(0.1)
         state.unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
