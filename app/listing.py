@@ -35,8 +35,7 @@ from app.cursors import CLASS_ID, TITLE, Order, Place, decode, encode
 from app.errors import BadInput
 from app.facts import Class, Enrollment
 from app.ids import is_storable
-from app.metrics import METRIC_NAMES
-from app.records import INSTANTS, Record
+from app.records import OF_CLASS, OWN, Record
 from app.tables import ClassPerformance
 
 DEFAULT_SIZE = 50
@@ -46,8 +45,6 @@ PERFORMANCE: Table = ClassPerformance.__table__  # type: ignore[attr-defined]
 CLASS: Table = Class.__table__  # type: ignore[attr-defined]
 ENROLLMENT: Table = Enrollment.__table__  # type: ignore[attr-defined]
 JOINED = PERFORMANCE.join(CLASS, CLASS.c.id == PERFORMANCE.c.class_id)
-RECORD = ("class_id", "version", "pinned_metrics", "explanation", "custom", *INSTANTS, *METRIC_NAMES)
-CLASS_COLUMNS = ("school_id", "status", TITLE)
 
 Condition = ColumnElement[bool]
 
@@ -133,7 +130,7 @@ class Listing:
 
 
 def _item(order: Order, row: Mapping[str, Any]) -> Item:
-    values = {name: row[name] for name in (*RECORD, "school_id", "status")}
+    values = {name: row[name] for name in (*OWN, *OF_CLASS)}
     place = Place(None if order.field == CLASS_ID else row[order.field], row[CLASS_ID])
     return Item(Record.from_row(values), encode(order, place))
 
@@ -143,7 +140,7 @@ def _page(conditions: list[Condition], order: Order, window: Window, size: int) 
     after = None if window.after is None else decode(order, window.after)
     before = None if window.before is None else decode(order, window.before)
     page = (
-        select(*(PERFORMANCE.c[name] for name in RECORD), *(CLASS.c[name] for name in CLASS_COLUMNS))
+        select(*(PERFORMANCE.c[name] for name in OWN), *(CLASS.c[name] for name in (*OF_CLASS, TITLE)))
         .select_from(JOINED)
         .where(*conditions)
         .order_by(*_ordering(order, _columns(order), forward=window.forward))

@@ -69,12 +69,8 @@ class Record:
         return orjson.dumps(self)
 
 
-# The columns of a record, to be selected FROM class_performance p JOIN class c ON c.id = p.class_id.
-COLUMNS = ", ".join(
-    f"{table}.{name}"
-    for table, names in {
-        "p": ("class_id", "version", "pinned_metrics", "explanation", "custom", *INSTANTS, *METRIC_NAMES),
-        "c": ("school_id", "status"),
-    }.items()
-    for name in names
-)
+# The columns of a record: its own, and those of its class.
+OWN = ("class_id", "version", "pinned_metrics", "explanation", "custom", *INSTANTS, *METRIC_NAMES)
+OF_CLASS = ("school_id", "status")
+# To be selected FROM class_performance p JOIN class c ON c.id = p.class_id.
+COLUMNS = ", ".join([*(f"p.{name}" for name in OWN), *(f"c.{name}" for name in OF_CLASS)])
