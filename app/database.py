@@ -12,16 +12,24 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection as Driver
 from psycopg import OperationalError
-from sqlalchemy import URL, ExceptionContext, event, make_url
+from psycopg.errors import IdleInTransactionSessionTimeout, LockNotAvailable, QueryCanceled
+from sqlalchemy import URL, ExceptionContext, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.errors import Misconfigured, NotReady
+from app.errors import Misconfigured, NotReady, OutOfTime
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+LIMITS = text(
+    "SELECT set_config('statement_timeout', :busy, true), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
+
 CONNECT_SECONDS = 3
+IDLE_SECONDS = 10
+"""In a transaction: whoever was stopped or cut off in the middle of one keeps what it has locked from the others."""
 GRACE_SECONDS = 1.0
 """The server says itself that a statement took too long, if it can say anything."""
 
@@ -77,7 +85,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         connect_args={
             "async_creator_fn": connect,
             "connect_timeout": CONNECT_SECONDS,
-            "options": f"-c timezone=UTC -c statement_timeout={timeout} -c lock_timeout={timeout}",
+            "options": f"-c timezone=UTC -c statement_timeout={timeout} -c lock_timeout={timeout} "
+            f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}",
             "application_name": "class-performance",
         },
     )
@@ -87,26 +96,34 @@ def create_engine(settings: Settings) -> AsyncEngine:
 
 def _tell_absence(context: ExceptionContext) -> None:
     """A database that is away, stopped, overloaded or out of time is something to try again, not a fault of ours."""
-    if isinstance(context.original_exception, OperationalError) and not context.is_pre_ping:
+    if isinstance(context.original_exception, LockNotAvailable | QueryCanceled):
+        raise OutOfTime("The database did not answer in time; try again.") from None
+    absent = isinstance(context.original_exception, OperationalError | IdleInTransactionSessionTimeout)
+    if absent and not context.is_pre_ping:
         log.warning("database_is_away", reason=type(context.original_exception).__name__)
         raise NotReady("The database did not answer in time; try again.") from None
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine, *, unhurried: bool = False) -> AsyncIterator[AsyncConnection]:
-    """READ COMMITTED; commits at the end of the block. `unhurried` work, such as an import, has no timeout."""
-    async with engine.connect() as connection, _all_the_time(connection) if unhurried else connection.begin():
+async def transaction(
+    engine: AsyncEngine, *, unhurried: bool = False, seconds: float | None = None
+) -> AsyncIterator[AsyncConnection]:
+    """READ COMMITTED; commits at the end of the block. A statement may take as long as any of the engine, or `seconds`.
+    `unhurried` work, such as an import, has no timeout."""
+    own = unhurried or seconds is not None
+    async with engine.connect() as connection, _limited(connection, seconds) if own else connection.begin():
         yield connection
 
 
 @asynccontextmanager
-async def _all_the_time(connection: AsyncConnection) -> AsyncIterator[None]:
-    """A transaction without a timeout on either side, its commit included."""
+async def _limited(connection: AsyncConnection, seconds: float | None) -> AsyncIterator[None]:
+    """A transaction with a timeout of its own, or none, on either side, its commit included."""
     beneath = await driver(connection)
-    patience, beneath.patience = beneath.patience, None
+    patience, beneath.patience = beneath.patience, None if seconds is None else seconds + GRACE_SECONDS
     try:
         async with connection.begin():
-            await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            busy, idle = (0, 0) if seconds is None else (seconds, IDLE_SECONDS)
+            await connection.execute(LIMITS, {"busy": f"{round(busy * 1000)}ms", "idle": f"{idle}s"})
             yield
     finally:
         beneath.patience = patience

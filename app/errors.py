@@ -6,7 +6,9 @@ ClassPerformanceError
 │   └── Rejected                with every problem found, each with its path
 ├── Unauthenticated             no token, or one that does not hold
 ├── Forbidden                   a valid viewer, but not for this
+├── TooMany                     open at the same time
 ├── NotReady                    a part this process needs is away
+│   └── OutOfTime               it is there, but this was too much for it, or something was in the way
 └── Misconfigured               settings that must not start
 
 Only these reach a client; anything else is masked and logged.
@@ -51,10 +53,20 @@ class Forbidden(ClassPerformanceError):
     code = "FORBIDDEN"
 
 
+class TooMany(ClassPerformanceError):
+    """Too many are open at the same time; end some first."""
+
+    code = "TOO_MANY_OPERATIONS"
+
+
 class NotReady(ClassPerformanceError):
     """The service is not ready; try again."""
 
     code = "UNAVAILABLE"
+
+
+class OutOfTime(NotReady):
+    """This took too long; try again, or with less."""
 
 
 class Misconfigured(ClassPerformanceError):

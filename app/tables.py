@@ -1,18 +1,43 @@
-"""The shelves: all tables. The facts' own are in `facts`; here are the records calculated from them."""
+"""The shelves: all tables. The facts' own are in `facts`; here are the records calculated from them, and what is to be
+done about either."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Column, Computed, Index, LargeBinary, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
 from app import facts
 from app.columns import RECORD_ID_PREFIX, in_calendar, instant, key, refers, words
 
-__all__ = ["ClassPerformance", "ClassPerformanceHistory", "IdempotencyKey", "facts"]
+__all__ = [
+    "CalculationFailure",
+    "ClassChange",
+    "ClassPerformance",
+    "ClassPerformanceHistory",
+    "IdempotencyKey",
+    "Job",
+    "PerformanceChange",
+    "VersionReached",
+    "facts",
+]
+
+# Rows come and go by the thousand: what is gone is to be cleared away at once.
+QUEUE = {"postgresql_with": {"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1000}}
 
 
 def count() -> Any:
@@ -25,6 +50,11 @@ def names(column: str) -> Any:
 
 def now() -> Any:
     return instant(nullable=False, sa_column_kwargs={"server_default": func.clock_timestamp()})
+
+
+def number() -> Any:
+    """Given by the database, in the order of asking, which is not that of committing."""
+    return Field(default=None, sa_type=BigInteger, sa_column_args=[Identity(always=True)], primary_key=True)
 
 
 class MetricColumns(SQLModel):
@@ -53,8 +83,8 @@ class MetricColumns(SQLModel):
 
 
 class ClassPerformance(MetricColumns, table=True):
-    """The record of a class. The version rises by one with every change that a reader could see; 0 is only within the
-    transaction that makes the record."""
+    """The record of a class. The version rises by one with every change that a reader could see, whoever makes it (a
+    trigger sees to that); 0 is only within the transaction that makes the record."""
 
     __tablename__: ClassVar[str] = "class_performance"
     __table_args__: ClassVar[Any] = (
@@ -115,3 +145,69 @@ class IdempotencyKey(SQLModel, table=True):
     input_hash: bytes = Field(sa_type=LargeBinary)
     result: dict[str, Any] | None = Field(sa_column=Column("result", JSONB))
     created_at: datetime = now()
+
+
+class VersionReached(SQLModel, table=True):
+    """The version of a record that was deleted: if the class gets another, that goes on from there."""
+
+    __tablename__: ClassVar[str] = "version_reached"
+
+    class_id: str = key()
+    version: int
+
+
+class ClassChange(SQLModel, table=True):
+    """Something happened to a class that its record does not show yet. Written by triggers, in the transaction of what
+    happened; deleted in that of the calculation which saw it.
+
+    With a school in place of the class, it happened to all classes of the school; with neither, to all there are.
+    """
+
+    __tablename__: ClassVar[str] = "class_change"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("class_id IS NULL OR school_id IS NULL", name="scope"),
+        Index(None, "class_id"),
+        QUEUE,
+    )
+
+    id: int = number()
+    class_id: str | None = words(default=None)
+    school_id: str | None = words(default=None)
+    at: datetime = now()
+
+
+class PerformanceChange(SQLModel, table=True):
+    """A record changed, and Redis was not told yet. Written by triggers."""
+
+    __tablename__: ClassVar[str] = "performance_change"
+    __table_args__: ClassVar[Any] = QUEUE
+
+    id: int = number()
+    class_id: str = words()
+    at: datetime = now()
+
+
+class CalculationFailure(SQLModel, table=True):
+    """A class whose calculation failed, to be tried again. `error` names the kind of failure and never a value; `since`
+    is the oldest change that is not calculated."""
+
+    __tablename__: ClassVar[str] = "calculation_failure"
+    __table_args__: ClassVar[Any] = (CheckConstraint("attempts >= 1", name="attempts"), Index(None, "retry_at"))
+
+    class_id: str = key()
+    attempts: int
+    error: str = words()
+    since: datetime = instant(nullable=False)
+    failed_at: datetime = instant(nullable=False)
+    retry_at: datetime = instant(nullable=False)
+
+
+class Job(SQLModel, table=True):
+    """Something to be done when its time has come, by whoever is first to claim it."""
+
+    __tablename__: ClassVar[str] = "job"
+
+    name: str = key()
+    cron: str | None = words(default=None)
+    due_at: datetime = instant(nullable=False)
+    ran_at: datetime | None = instant(default=None)

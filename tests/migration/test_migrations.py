@@ -58,6 +58,37 @@ def test_migrations_can_be_taken_back_and_made_again(database_url: str) -> None:
     assert described(database_url) == before
 
 
+# Of these the tables of the code know nothing.
+PROGRAMS = """
+    SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"""
+
+
+def programs(url: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(PROGRAMS.encode()).fetchall()
+
+
+def test_functions_and_triggers_are_taken_back_and_made_again(database_url: str) -> None:
+    before = programs(database_url)
+    migrate.downgrade(database_url, "0001")
+    assert {name for name, _ in programs(database_url)} == {"class_school_is_fixed"}
+    migrate.downgrade(database_url, "base")
+    assert programs(database_url) == []
+    migrate.upgrade(database_url)
+    assert programs(database_url) == before
+
+
+def test_what_was_stored_before_changes_were_noticed_is_marked_as_a_whole(database_url: str) -> None:
+    migrate.downgrade(database_url, "0001")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO school (id, title, time_zone) VALUES ('a', 'A', 'UTC')")
+        connection.execute("INSERT INTO class (id, school_id, title) VALUES ('c', 'a', 'C')")
+    migrate.upgrade(database_url)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT class_id, school_id FROM class_change").fetchall() == [(None, None)]
+
+
 def test_a_migration_gives_up_when_a_long_transaction_is_in_the_way(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT FROM class")
