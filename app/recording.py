@@ -1,4 +1,4 @@
-"""Takes facts from a viewer: checked, within reach, stored and counted in one transaction, or not at all."""
+"""Takes facts from a viewer: checked, within reach, stored in one transaction, or not at all. Metrics follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel import SQLModel
 
-from app import gradebook
+from app import changes, gradebook
 from app.auth import Reach
 from app.calendar import start_of_day
 from app.classes import Place, get_places, get_schools_of_people
@@ -48,14 +48,19 @@ class Recording:
                 await connection.execute(CLAIM, {"kind": kind})
             facts = await _check(connection, reach, kind, items)
             recorded = await gradebook.record(connection, kind, facts)
-            changed = await recalculate_many(connection, recorded.class_ids)
-        await self.performance.publish(changed)
+        await self.performance.wake()
         return recorded
 
     async def recalculate(self, class_ids: Sequence[str]) -> None:
         async with transaction(self.engine) as connection:
             changed = await recalculate_many(connection, class_ids)
         await self.performance.publish(changed)
+
+    async def request_recalculation(self, class_ids: Sequence[str]) -> None:
+        """By a worker, soon."""
+        async with transaction(self.engine) as connection:
+            await changes.mark(connection, class_ids)
+        await self.performance.wake()
 
 
 async def _check(connection: AsyncConnection, reach: Reach, kind: str, items: Sequence[Item]) -> list[SQLModel]:

@@ -199,11 +199,6 @@ async def _unpin(connection: AsyncConnection, record: Record, names: Sequence[st
     unpinned = [name for name in names if name in record.pinned_metrics]
     if not unpinned:
         return record
-    left = [name for name in record.pinned_metrics if name not in unpinned]
-    await connection.execute(
-        text("UPDATE class_performance SET pinned_metrics = CAST(:left AS text[]) WHERE class_id = :class_id"),
-        {"left": left, "class_id": record.class_id},
-    )
     (changed,) = await recalculate_many(connection, [record.class_id], unpinned=unpinned, actor=actor)
     return changed
 

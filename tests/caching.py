@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from redis.asyncio import Redis
 
 from app.cache import Cache
 from app.metrics import METRIC_NAMES
@@ -35,6 +37,10 @@ def record(class_id: str = "c1", version: int = 1, **values: Any) -> Record:
     return replace(FIRST, class_id=class_id, version=version, **values)
 
 
+async def key(redis: Redis, class_id: str) -> str:
+    return f"class-performance:{(await redis.info('server'))['run_id']}:{class_id}"
+
+
 def new_cache(url: str, **settings: Any) -> Cache:
     return Cache(Settings(redis_url=url, **settings))
 
@@ -46,3 +52,8 @@ async def cache_at(url: str, **settings: Any) -> AsyncIterator[Cache]:
         yield cache
     finally:
         await cache.close()
+
+
+async def remember_unknown(cache: Cache, class_ids: Sequence[str]) -> None:
+    """They were looked for and not found."""
+    await cache.fill_many(await cache.lease_many(class_ids), dict.fromkeys(class_ids))

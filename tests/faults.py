@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from app import devservices
@@ -36,6 +38,14 @@ class Server:
         command: list[str | Path] = [devservices._valkey_binary(), self._directory / "valkey.conf", *options]
         self._process = devservices._spawn(command, self._directory / "server.log")
 
+    async def until_listening(self) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", self.port)).close()
+                    return
+                await asyncio.sleep(0.01)
+
     def stop(self) -> None:
         devservices._stop(self._process, signal.SIGTERM)
 
@@ -58,6 +68,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._behind = port
         self._losing = False
+        self._refusing = False
         self._writers: set[StreamWriter] = set()
         self._dead: set[StreamWriter] = set()
         self.connections = 0
@@ -75,12 +86,21 @@ class Proxy:
         """New connections work again."""
         self._losing = False
 
+    def refuse(self) -> None:
+        """New connections are closed at once."""
+        self._refusing = True
+
+    def accept(self) -> None:
+        self._refusing = False
+
     def cut(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.connections += 1
+        if self._refusing:
+            return
         back, forth = await asyncio.open_connection("127.0.0.1", self._behind)
         ends = {writer, forth}
         self._writers |= ends
@@ -147,3 +167,15 @@ async def _listening(serve: Callable[[StreamReader, StreamWriter], Awaitable[Non
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # the transports close at the next turn
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with private_server(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(server: Server) -> AsyncIterator[tuple[Proxy, str]]:
+    async with proxy_before(server.port) as proxy:
+        yield proxy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -98,18 +99,18 @@ async def test_a_reader_who_read_before_a_write_never_overwrites_what_was_writte
 ) -> None:
     """The reader is held between its SELECT and its put."""
     has_read, may_put = asyncio.Event(), asyncio.Event()
-    put_many = cache.put_many
+    fill_many = cache.fill_many
 
-    async def held_put(records: list[Record]) -> None:
+    async def held_fill(*what: Any) -> None:
         has_read.set()
         await may_put.wait()
-        await put_many(records)
+        await fill_many(*what)
 
     slow = Performance(engine, cache)
-    monkeypatch.setattr(cache, "put_many", held_put)
+    monkeypatch.setattr(cache, "fill_many", held_fill)
     reader = asyncio.create_task(slow.get_many(["algebra"]))
     await has_read.wait()
-    monkeypatch.setattr(cache, "put_many", put_many)
+    monkeypatch.setattr(cache, "fill_many", fill_many)
 
     await execute(engine, "UPDATE submission SET score = 9")
     await performance.publish(await recalculate(engine, "algebra"))
@@ -129,12 +130,12 @@ async def test_who_asks_after_a_write_does_not_join_a_read_from_before_it(
     performance = Performance(engine, cache)
     has_read, may_land = asyncio.Event(), asyncio.Event()
 
-    async def held_put(records: list[Record]) -> None:
+    async def held_fill(*_: Any) -> None:
         if not has_read.is_set():
             has_read.set()
             await may_land.wait()
 
-    monkeypatch.setattr(cache, "put_many", held_put)
+    monkeypatch.setattr(cache, "fill_many", held_fill)
     early = asyncio.create_task(performance.get_many(["algebra"]))
     await has_read.wait()
     await execute(engine, "UPDATE submission SET score = 9")

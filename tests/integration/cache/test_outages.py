@@ -6,17 +6,17 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from app import cache as cache_module
+from app import connections as lines
 from app.cache import Cache
 from app.records import Record
 from app.settings import Settings
-from tests.caching import MARGIN, cache_at, record
+from tests.caching import MARGIN, cache_at, record, remember_unknown
 from tests.faults import PASSWORD, Proxy, Server, always_answering
 
 
@@ -72,7 +72,7 @@ TROUBLES = {
 async def test_no_trouble_raises_or_takes_longer_than_the_limit(trouble: str) -> None:
     async with TROUBLES[trouble]() as url:
         with capture_logs() as logs:
-            for call in (Cache.get_many, Cache.put_many, Cache.remember_unknown):
+            for call in (Cache.get_many, Cache.put_many, remember_unknown):
                 async with cache_at(url, redis_retry_after=60) as cache:
                     began = time.monotonic()
                     assert not await call(cache, [record()] if call is Cache.put_many else ["c1"])
@@ -110,9 +110,9 @@ async def test_when_redis_goes_away_few_ask_and_one_line_is_logged(
             for _ in range(100):
                 assert await cache.get_many(["c1"]) == {}
                 await cache.put_many([record(version=2)])
-                await cache.remember_unknown(["c2"])
+                await remember_unknown(cache, ["c2"])
         assert (between.connections, len(between.received)) == (connections, received)
-        assert between.count("MGET") <= 1 + cache_module.CONNECTIONS
+        assert between.count("MGET") <= 1 + lines.CONNECTIONS
         assert [line["event"] for line in logs] == ["redis_is_away"]
         server.resume()
 
@@ -192,7 +192,7 @@ async def test_a_restart_between_two_calls_is_not_even_noticed(server: Server) -
         await asyncio.gather(*(cache.get_many(["c1"]) for _ in range(50)))
         server.kill()
         server.restart()
-        await until_listening(server)
+        await server.until_listening()
         with capture_logs() as logs:
             await cache.put_many([record()])
             assert await asyncio.gather(*(cache.get_many(["c1"]) for _ in range(50))) == [{"c1": record()}] * 50
@@ -205,21 +205,12 @@ async def test_a_server_that_is_loading_is_away_and_then_back(server: Server) ->
         await client.save()
     server.kill()
     server.restart("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
-    await until_listening(server)
+    await server.until_listening()
     async with cache_at(server.url, redis_timeout=1, redis_retry_after=0.05) as cache:
         with capture_logs() as logs:
             await until_found(cache, [record()])
     assert [line["event"] for line in logs] == ["redis_is_away", "redis_is_back"]
     assert logs[0]["reason"] == "BusyLoadingError"
-
-
-async def until_listening(server: Server) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", server.port)).close()
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_a_full_server_is_still_read_and_keeps_no_older_record(server: Server) -> None:
@@ -231,7 +222,7 @@ async def test_a_full_server_is_still_read_and_keeps_no_older_record(server: Ser
         with capture_logs() as logs:
             for class_id in class_ids:
                 await cache.put_many([record(class_id, version=2)])
-                await cache.remember_unknown(["nobody"])
+                await remember_unknown(cache, ["nobody"])
                 assert await cache.get_many([class_id, "other", "nobody"]) == {"other": record("other")}
         assert [(line["event"], line["reason"]) for line in logs] == [("redis_refuses_writes", "OutOfMemoryError")]
         await client.config_set("maxmemory", 0)
