@@ -14,7 +14,7 @@ from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from app import cli_data, main, migrate, observability
+from app import cli_data, cli_files, main, migrate, observability, worker
 from app.auth import PERMISSIONS, ViewerRole, mint
 from app.development import development, with_secret
 from app.errors import ClassPerformanceError
@@ -57,14 +57,14 @@ def _complain(*messages: str) -> None:
 
 @cli.command()
 def dev() -> None:
-    """Run everything here: embedded servers, migrations, demonstration data, the API. Ctrl-C stops it all."""
+    """Run everything here: embedded servers, migrations, demonstration data, the API, a worker. Ctrl-C stops it all."""
     main.require_free_port(Settings(environment="development"))
     with development() as found:
         settings = with_secret(found)
         observability.configure(settings)
         migrate.upgrade(settings.database_url.get_secret_value())
         asyncio.run(cli_data.fill_if_empty(settings))
-        main.serve(settings, welcome=lambda: _welcome(settings))
+        main.serve(settings.model_copy(update={"worker_inside": True}), welcome=lambda: _welcome(settings))
 
 
 async def _welcome(settings: Settings) -> None:
@@ -104,6 +104,14 @@ def serve() -> None:
     main.serve(settings)
 
 
+@cli.command("worker")
+def worker_command() -> None:
+    """Calculate what has changed and tell everyone, until stopped. Run as many as you like, wherever you like."""
+    settings = Settings()
+    observability.configure(settings)
+    asyncio.run(worker.work(settings))
+
+
 @cli.command("migrate")
 def migrate_command(
     revision: Annotated[str, typer.Argument(help="A revision; `base` takes everything down.")] = "head",
@@ -140,3 +148,4 @@ def token(
 
 
 cli.add_typer(cli_data.cli)
+cli.add_typer(cli_files.cli)

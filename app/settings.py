@@ -44,6 +44,20 @@ class Settings(BaseSettings):
     max_fields: int = Field(
         25_000, ge=100, description="Most fields an operation may be answered with, lists counted by their length."
     )
+    max_operations_per_connection: int = Field(100, ge=1, description="Most operations at a time over a WebSocket.")
+    max_subscriptions_per_viewer: int = Field(200, ge=1, description="Most subscriptions of a viewer to one process.")
+    max_connections_per_viewer: int = Field(50, ge=1, description="Most WebSockets of a viewer to one process.")
+
+    worker_inside: bool = Field(False, description="Run a worker in the API process: enough for a small deployment.")
+    worker_port: int = Field(8001, ge=0, le=65535, description="Port of a worker's /metrics and /healthz; 0: none.")
+    worker_timeout: float = Field(60.0, gt=0, description="Seconds the calculation of one class may take.")
+    nightly_cron: str = Field("0 3 * * *", description="When all ACTIVE classes are recalculated; empty: never.")
+    schedule_time_zone: str = Field("UTC", description="The time zone in which NIGHTLY_CRON is read.")
+    history_days: int = Field(400, ge=1, description="Days a version of a record is kept in its history.")
+    idempotency_days: int = Field(30, ge=1, description="Days a mutation can be repeated by its idempotencyKey.")
+    metrics_token: SecretStr | None = Field(
+        None, description="Bearer token for /metrics. Without one, it is open in development and absent in production."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level to log.")
 
     @model_validator(mode="after")
