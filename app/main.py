@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from importlib.resources import files
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from app import monitoring
 from app.auth import Doorman
 from app.cache import Cache
 from app.classes import Classes
 from app.database import create_engine
 from app.errors import Misconfigured
+from app.events import Publications, Wake
 from app.graphql import endpoint
 from app.graphql.context import Services
 from app.history import History
@@ -26,39 +28,46 @@ from app.listing import Listing
 from app.performance import Performance
 from app.recording import Recording
 from app.reports import Reports
+from app.server import Server, Welcome, configure
 from app.settings import Settings
 from app.tokens import require_keys
+from app.views import Views
+from app.watching import Hub
+from app.worker import working
 
-DRAIN_SECONDS = 10
 GRAPHIQL = files("app").joinpath("graphiql.html").read_text()
 GRAPHIQL_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
-Welcome = Callable[[], Awaitable[None]]
-
 
 def create_services(settings: Settings) -> Services:
     """Everything a process shares. Nothing connects before it is used."""
     engine = create_engine(settings)
     cache = Cache(settings)
-    performance = Performance(engine, cache)
+    performance = Performance(engine, cache, Wake(cache))
+    doorman = Doorman(settings, engine)
+    hub = Hub(settings, engine, cache, performance, Publications(settings))
     return Services(
         settings=settings,
         engine=engine,
         cache=cache,
-        doorman=Doorman(settings, engine),
+        doorman=doorman,
         performance=performance,
         reports=Reports(engine, performance),
         recording=Recording(engine, performance),
         listing=Listing(engine),
         classes=Classes(engine),
         history=History(engine),
+        hub=hub,
+        views=Views(doorman, hub),
+        draining=asyncio.Event(),
     )
 
 
 async def close(services: Services) -> None:
+    await services.hub.close()
     await services.cache.close()
     await services.engine.dispose()
 
@@ -84,33 +93,19 @@ def create_app(settings: Settings) -> Starlette:
         # What is alive now stays alive: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        services.hub.start()
         try:
-            yield
+            async with working(settings) if settings.worker_inside else nullcontext():
+                yield
         finally:
             await close(services)
 
-    routes = [*endpoint.routes(services), Route("/healthz", healthz)]
+    routes = [*endpoint.routes(services), *monitoring.routes(settings, services.engine)]
     if settings.graphiql:
         routes.append(Route("/graphiql", graphiql))
-    return Starlette(routes=routes, lifespan=lifespan)
-
-
-async def healthz(_: Request) -> Response:
-    """Alive. Needs neither database nor Redis."""
-    return PlainTextResponse("ok\n")
-
-
-class Server(uvicorn.Server):
-    """Says welcome once it listens."""
-
-    def __init__(self, config: uvicorn.Config, welcome: Welcome | None) -> None:
-        super().__init__(config)
-        self._welcome = welcome
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self._welcome:
-            await self._welcome()
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.draining = services.draining
+    return app
 
 
 async def graphiql(_: Request) -> Response:
@@ -125,19 +120,8 @@ async def graphiql(_: Request) -> Response:
 
 def serve(settings: Settings, welcome: Welcome | None = None) -> None:
     """Serve until SIGINT or SIGTERM; requests under way may finish."""
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    Server(config, welcome).run()
+    app = create_app(settings)
+    Server(configure(app, settings), welcome, app.state.draining).run()
 
 
 def require_free_port(settings: Settings) -> None:

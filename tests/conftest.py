@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -36,13 +37,19 @@ def template(servers: Services) -> str:
     return servers.database_url.rsplit("/", 1)[1]
 
 
-@pytest.fixture
-def database_url(servers: Services, template: str) -> Iterator[str]:
-    """A database of this test's own."""
+@contextmanager
+def new_database(servers: Services, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     _administer(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield servers.database_url.rsplit("/", 1)[0] + "/" + name
     _administer(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(servers: Services, template: str) -> Iterator[str]:
+    """A database of this test's own."""
+    with new_database(servers, template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app import gradebook
+from app import changes, gradebook
 from app.auth import ViewerRole, mint
-from app.database import transaction
+from app.cache import Cache
+from app.database import create_engine, transaction
 from app.graphql.context import Services
 from app.main import create_app, services_of
-from app.performance import recalculate_many
+from app.performance import recalculate_changed, recalculate_many
 from app.settings import Settings
 
 SCOPES = ("metrics:read", "metrics:write", "facts:write")
@@ -51,6 +52,23 @@ class Client:
     async def errors(self, query: str, variables: Any = None, *, token: str | None = None) -> list[Any]:
         found: list[Any] = (await self.send(query, variables, token=token)).json()["errors"]
         return found
+
+
+async def settle(settings: Settings) -> None:
+    """What a worker does, until nothing is left to do."""
+    engine, cache = create_engine(settings), Cache(settings)
+    try:
+        while True:
+            async with transaction(engine) as connection:
+                opened = await changes.open_scopes(connection)
+            async with transaction(engine) as connection:
+                drained = await recalculate_changed(connection)
+            await cache.put_many(drained.changed)
+            if not opened and not drained.class_ids:
+                return
+    finally:
+        await cache.close()
+        await engine.dispose()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +18,8 @@ from app.performance import Performance
 from app.recording import Recording
 from app.reports import Reports
 from app.settings import Settings
+from app.views import Views
+from app.watching import Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class Services:
     listing: Listing
     classes: Classes
     history: History
+    hub: Hub
+    views: Views
+    draining: asyncio.Event  # set when the server is about to stop
 
 
 class Context:

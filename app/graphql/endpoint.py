@@ -1,68 +1,55 @@
-"""GraphQL over HTTP, as its draft has it. `routes(services)` gives what an application mounts."""
+"""GraphQL over HTTP, as its draft has it; WebSocket and SSE beside it. `routes` are for an application to mount."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from app.auth import Viewer
-from app.errors import ClassPerformanceError, Unauthenticated
+from app.graphql.admission import Quotas, admit_request
 from app.graphql.context import Services
-from app.graphql.execution import Execution, Refused, Result
-from app.graphql.faults import MASK, report
+from app.graphql.documents import Refused, Result
+from app.graphql.execution import Execution
 from app.graphql.negotiation import GRAPHQL, JSON, negotiate
 from app.graphql.requests import HttpFault, read
+from app.graphql.responses import answer, write
+from app.graphql.sse import EventStreams
+from app.graphql.websocket import WebSockets
 
 PATH = "/graphql"
+# A path of its own: otherwise clients that merely accept events would be given their queries' answers as events.
+STREAM_PATH = "/graphql/stream"
 
 
 def routes(services: Services) -> list[BaseRoute]:
-    return [Route(PATH, Endpoint(services))]
+    execution, quotas = Execution(services), Quotas(services.settings)
+    return [
+        Route(PATH, Endpoint(services, execution)),
+        WebSocketRoute(PATH, WebSockets(services, execution, quotas)),
+        Route(STREAM_PATH, EventStreams(services, execution, quotas)),
+    ]
 
 
 class Endpoint:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, execution: Execution) -> None:
         self._services = services
-        self._execution = Execution(services)
+        self._execution = execution
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         media = negotiate(", ".join(request.headers.getlist("accept")))
-        try:
-            response = await self._respond(request, media)
-        except HttpFault as fault:
-            response = _write({"errors": [fault.fault]}, media or JSON, fault.status, fault.headers)
-        except ClientDisconnect:
-            return
-        except Exception as error:
-            extensions = {"code": ClassPerformanceError.code, "requestId": report(error)}
-            response = _write({"errors": [{"message": MASK, "extensions": extensions}]}, media or JSON, 500)
-        await response(scope, receive, send)
+        await answer(self._respond(request, media), media or JSON, scope, receive, send)
 
     async def _respond(self, request: Request, media: str | None) -> Response:
         if request.method not in ("GET", "POST"):
             raise HttpFault(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for queries.", {"allow": "GET, POST"})
         if media is None:
             raise HttpFault(406, "NOT_ACCEPTABLE", f"Accept {GRAPHQL} or {JSON}.")
-        viewer = await self._identify(request)
+        viewer = await admit_request(self._services.doorman, request)
         result = await self._execute(request, viewer)
-        return _write(result.body, media, 400 if result.refused and media == GRAPHQL else 200)
-
-    async def _identify(self, request: Request) -> Viewer:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else ""
-        try:
-            if not given:
-                raise Unauthenticated
-            return await self._services.doorman.identify(given)
-        except Unauthenticated as error:
-            challenge = "Bearer" + (' error="invalid_token"' if given else "")
-            raise HttpFault(401, error.code, str(error), {"www-authenticate": challenge}) from None
+        return write(result.body, media, 400 if result.refused and media == GRAPHQL else 200)
 
     async def _execute(self, request: Request, viewer: Viewer) -> Result:
         parameters = await read(request, self._services.settings.max_body_bytes)
@@ -73,11 +60,5 @@ class Endpoint:
         if request.method == "GET" and operation.kind != "query":
             raise HttpFault(405, "METHOD_NOT_ALLOWED", "Use POST: GET is for queries.", {"allow": "POST"})
         if operation.kind == "subscription":
-            raise HttpFault(400, "BAD_REQUEST", "Subscribe over WebSocket or SSE.")
+            raise HttpFault(400, "BAD_REQUEST", f"Subscribe over WebSocket here, or over SSE at {STREAM_PATH}.")
         return await self._execution.execute(operation, parameters.variables, viewer)
-
-
-def _write(body: dict[str, Any], media: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """What a viewer may see is theirs alone: nothing between us may keep it."""
-    headers = {"content-type": f"{media}; charset=utf-8", "cache-control": "no-store", **(headers or {})}
-    return Response(orjson.dumps(body), status, headers)

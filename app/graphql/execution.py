@@ -1,152 +1,36 @@
-"""Between the transports and the resolvers: operations made ready once, executed for a viewer, answered in one form."""
+"""Between the transports and the resolvers: an operation executed for a viewer, and answered in one form."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from inspect import isawaitable
-from itertools import chain
-from typing import Any
+from itertools import chain, repeat
+from typing import Any, cast
 
-from graphql import (
-    DocumentNode,
-    ExecutionResult,
-    GraphQLError,
-    GraphQLSyntaxError,
-    NoSchemaIntrospectionCustomRule,
-    OperationDefinitionNode,
-    execute,
-    parse,
-    specified_rules,
-    validate,
-)
+import orjson
+from graphql import ExecutionResult, execute
+from graphql.execution import Executor, create_source_event_stream, execute_subscription_event
 
 from app.auth import Action, Viewer
 from app.errors import NotReady
 from app.graphql.context import Context, Services
-from app.graphql.faults import Fault, fault, present, refuse
-from app.graphql.limits import TooCostly, refuse_excess, refuse_long_words
-from app.graphql.plans import NotPlain, Plan, compile_plan
+from app.graphql.documents import Documents, Operation, Refused, Result
+from app.graphql.event_plans import Payloads
+from app.graphql.faults import fault, present
+from app.graphql.plans import Plan
 from app.graphql.schema import executable
-from app.settings import Settings
-
-MOST_DOCUMENTS = 1_000
-MOST_CHARACTERS = 256_000
-MOST_ERRORS = 3
-LONGEST_DOCUMENT = 100_000
-LONGEST_MESSAGE = 500
-ABORTED = "Validation aborted."
-"""What the validation says of a document that it gives up."""
+from app.graphql.shapes import NotPlain
+from app.watching import Update
 
 LAST_SECONDS = 5.0
 """How much longer than a statement an operation may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One of a valid document. `kind`: query, mutation or subscription. `plan`: for a plain read, how."""
-
-    document: DocumentNode
-    name: str | None
-    kind: str
-    plan: Plan | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """`body` is what GraphQL calls a response. Refused: nothing was executed, so it has no data."""
-
-    body: dict[str, Any]
-    refused: bool = False
-
-
-class Refused(Exception):
-    """The operation cannot be executed as it stands."""
-
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__()
-        self.result = Result({"errors": list(faults)}, refused=True)
-
-
-class Documents:
-    """Parses and validates; remembers what held, by its text."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._rules = specified_rules if settings.introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
-        self._known: OrderedDict[str, Sequence[Operation]] = OrderedDict()
-        self._characters = 0
-
-    def prepare(self, text: str, name: str | None) -> Operation:
-        """Raises Refused."""
-        operations = self._known.get(text)
-        if operations is None:
-            operations = _operations(self._check(text))
-            self._remember(text, operations)
-        else:
-            self._known.move_to_end(text)
-        return _choose(operations, name)
-
-    def _check(self, text: str) -> DocumentNode:
-        if len(text) > LONGEST_DOCUMENT:
-            message = f"The document has more than {LONGEST_DOCUMENT:,} characters; send values as variables."
-            raise Refused({"message": message, "extensions": {"code": "GRAPHQL_PARSE_FAILED"}})
-        most = self._settings.max_tokens
-        try:
-            document = parse(text, max_lexical_tokens=most, max_comments=most)
-            refuse_long_words(document)
-            refuse_excess(document, self._settings.max_fields)
-        except GraphQLSyntaxError as error:
-            raise Refused(refuse(error, "GRAPHQL_PARSE_FAILED")) from None
-        except TooCostly as error:
-            raise Refused(refuse(error, "OPERATION_TOO_LARGE")) from None
-        except GraphQLError as error:
-            raise Refused(refuse(error, "GRAPHQL_VALIDATION_FAILED")) from None
-        hide = not self._settings.suggestions
-        errors = validate(executable, document, self._rules, max_errors=MOST_ERRORS, hide_suggestions=hide)
-        if errors:
-            raise Refused(*(refuse(_in_words(error), "GRAPHQL_VALIDATION_FAILED") for error in errors))
-        return document
-
-    def _remember(self, text: str, operations: Sequence[Operation]) -> None:
-        """Bounded by what it holds, not by number alone: a parsed document is far larger than its text."""
-        self._known[text] = operations
-        self._characters += len(text)
-        while self._characters > MOST_CHARACTERS or len(self._known) > MOST_DOCUMENTS:
-            oldest, _ = self._known.popitem(last=False)
-            self._characters -= len(oldest)
-
-
-def _in_words(error: GraphQLError) -> GraphQLError:
-    """Some messages hold the whole value that is wrong; one does not say what happened."""
-    if error.message == ABORTED:
-        error.message = "The document is too deep or too repetitive to check."
-    elif len(error.message) > LONGEST_MESSAGE:
-        error.message = error.message[:LONGEST_MESSAGE] + "…"
-    return error
-
-
-def _operations(document: DocumentNode) -> Sequence[Operation]:
-    return [
-        Operation(
-            document,
-            definition.name.value if definition.name else None,
-            definition.operation.value,
-            compile_plan(document, definition),
-        )
-        for definition in document.definitions
-        if isinstance(definition, OperationDefinitionNode)
-    ]
-
-
-def _choose(operations: Sequence[Operation], name: str | None) -> Operation:
-    found = [operation for operation in operations if name is None or operation.name == name]
-    if len(found) == 1:
-        return found[0]
-    message = "Several operations: operationName must say which." if found else "There is no such operation."
-    raise Refused({"message": message, "extensions": {"code": "OPERATION_NOT_FOUND"}})
+TOO_LONG = "This took too long; try again."
+AT_ONCE = 50
+"""Events, after which others have their turn."""
+PAUSES = (1.0, 2.0, 5.0)
+"""Between attempts to make an event."""
 
 
 class Execution:
@@ -155,6 +39,8 @@ class Execution:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._documents = Documents(services.settings)
+        self._payloads = Payloads()
+        self._seconds = services.settings.database_timeout + LAST_SECONDS
 
     def prepare(self, text: str, name: str | None = None) -> Operation:
         return self._documents.prepare(text, name)
@@ -162,10 +48,10 @@ class Execution:
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, viewer: Viewer) -> Result:
         """Never raises because of a resolver: what goes wrong is in the result. Never takes for ever either."""
         try:
-            async with asyncio.timeout(self._services.settings.database_timeout + LAST_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await self._execute(operation, variables, Context(self._services, viewer))
         except TimeoutError:
-            return Result({"errors": [fault(NotReady("This took too long; try again."))], "data": None})
+            return Result({"errors": [fault(NotReady(TOO_LONG))], "data": None})
 
     async def _execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Result:
         if operation.plan:
@@ -182,6 +68,64 @@ class Execution:
         )
         result = await outcome if isawaitable(outcome) else outcome
         return _respond(result)
+
+    async def subscribe(
+        self, operation: Operation, variables: Mapping[str, Any] | None, viewer: Viewer
+    ) -> AsyncGenerator[bytes, None]:
+        """The payload of each event, as JSON, until it is closed. Raises Refused where there can be none."""
+        executor = Executor.build(
+            executable,
+            operation.document,
+            context_value=Context(self._services, viewer),
+            raw_variable_values=dict(variables or {}),
+            operation_name=operation.name,
+            hide_suggestions=not self._services.settings.suggestions,
+        )
+        if isinstance(executor, list):
+            raise Refused(*map(present, executor))
+        source = await self._begin(executor)
+        return self._tell(operation, executor, source, viewer)
+
+    async def _begin(self, executor: Executor[Any]) -> AsyncGenerator[Update, None]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                begun = create_source_event_stream(executor)
+                source = await begun if isawaitable(begun) else begun
+        except TimeoutError:
+            raise Refused(fault(NotReady(TOO_LONG))) from None
+        if isinstance(source, ExecutionResult):
+            raise Refused(*map(present, source.errors or ()))
+        return cast(AsyncGenerator[Update, None], source)
+
+    async def _tell(
+        self, operation: Operation, executor: Executor[Any], source: AsyncGenerator[Update, None], viewer: Viewer
+    ) -> AsyncGenerator[bytes, None]:
+        plan, told = operation.event_plan, 0
+        async with aclosing(source) as updates:
+            async for update in updates:
+                yield self._payloads.make(plan, update) if plan else await self._execute_event(executor, update, viewer)
+                told += 1
+                if told % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    async def _execute_event(self, executor: Executor[Any], update: Update, viewer: Viewer) -> bytes:
+        """An event that could not be made whole is made again: there may be no other after it."""
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+            event = executor.build_per_event_executor(update)
+            event.context_value = Context(self._services, viewer)
+            body = await self._body(event)
+            if all(fault["extensions"]["code"] != NotReady.code for fault in body.get("errors", ())):
+                break
+            await asyncio.sleep(pause)
+        return orjson.dumps(body)
+
+    async def _body(self, event: Executor[Any]) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                outcome = execute_subscription_event(event)
+                return _respond(await outcome if isawaitable(outcome) else outcome).body
+        except TimeoutError:
+            return {"errors": [fault(NotReady(TOO_LONG))], "data": None}
 
 
 async def _carry_out(plan: Plan, variables: Mapping[str, Any], context: Context) -> dict[str, Any] | None:

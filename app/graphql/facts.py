@@ -54,7 +54,7 @@ FACT_MUTATIONS = (
 )
 
 
-@strawberry.type(description="The facts are stored.")
+@strawberry.type(description="The facts are stored; the metrics that follow from them are calculated within moments.")
 class RecordFactsSuccess:
     stored: int = described("Facts that are new, or newer than what was stored.")
     unchanged: int = described("Facts that were stored already, or are older than what is stored.")

@@ -27,6 +27,17 @@ def fault(error: ClassPerformanceError) -> Fault:
     return {"message": str(error), "extensions": {"code": error.code}}
 
 
+def explain(error: BaseException) -> Fault:
+    """What went wrong before or after executing."""
+    if isinstance(error, PoolTimeout):
+        error = NotReady()
+    return fault(error) if isinstance(error, ClassPerformanceError) else mask(error)
+
+
+def mask(error: BaseException) -> Fault:
+    return {"message": MASK, "extensions": {"code": ClassPerformanceError.code, "requestId": report(error)}}
+
+
 def refuse(error: GraphQLError, code: str) -> Fault:
     """What is wrong with a document is the client's to know."""
     return _located(error, error.message, {"code": code})

@@ -38,6 +38,17 @@ def resolved(
     return declare
 
 
+def streamed(description: str, *, returns: Any, needs: FieldExtension) -> Callable[[F], F]:
+    """A field of Subscription. Its resolver gives what each event is made of."""
+
+    def declare(resolver: F) -> F:
+        field: Any = strawberry.subscription(description=description, graphql_type=returns, extensions=[needs])
+        declared: F = field(resolver)
+        return declared
+
+    return declare
+
+
 def with_metrics(cls: T) -> T:
     """One field for each metric. Counts are never null; rates and grades are while there is nothing to divide by."""
     for metric in METRICS:

@@ -73,6 +73,10 @@ class UnpinMetricsInput:
     idempotency_key: str | None = described(KEY, default=None)
 
 
-@strawberry.input(description="Classes to be calculated now.")
+@strawberry.input(description="Classes to be calculated again.")
 class RecalculateMetricsInput:
     class_ids: list[ID] = described("Their ids, at most 100.")
+    wait: bool = described(
+        "Answer when they are calculated. Otherwise they are calculated soon, and the result has what is known now.",
+        default=True,
+    )

@@ -43,8 +43,15 @@ LONGEST = {
 BEYOND_COUNTING = 10**9
 
 # What a field costs by itself where that is more than 1: a page is a statement or two, a class or a school is looked
-# up, and metadata is large.
-OWN_COST = {"classPerformanceConnection": 2_000, "class": 10, "performance": 10, "school": 10, "metadata": 20}
+# up, so are changes, and metadata is large.
+OWN_COST = {
+    "classPerformanceConnection": 2_000,
+    "class": 10,
+    "performance": 10,
+    "school": 10,
+    "staleSince": 10,
+    "metadata": 20,
+}
 # Versions that a school year has at the most, by the interval of `history`.
 A_YEAR_IN = {"HOUR": MOST_VERSIONS, "DAY": 366, "WEEK": 53, "MONTH": 12}
 # A day of 23 hours is the shortest; how many more there may be than whole ones between two instants, is two.
@@ -154,7 +161,7 @@ def _times(field: FieldNode) -> int:
 
 
 def _ids(given: Mapping[str, ValueNode]) -> int:
-    ids = given.get("ids")
+    ids = given.get("ids") or given.get("classIds")
     return len(ids.values) if isinstance(ids, ListValueNode) else LARGEST_SIZE
 
 
@@ -186,6 +193,9 @@ LISTS: Mapping[str, Callable[[Mapping[str, ValueNode]], int]] = {
     "classPerformances": _ids,
     "classPerformanceConnection": _page,
     "history": _versions,
+    # Of a subscription, as if all its classes were answered at once.
+    "classPerformanceUpdated": _ids,
+    "classPerformancesUpdated": _ids,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class Loaders:
-    """`records` and `classes` by class id, `schools` by school id, `histories` by span."""
+    """`records`, `stale_since` and `classes` by class id, `schools` by school id, `histories` by span."""
 
     def __init__(self, performance: Performance, classes: Classes, history: History) -> None:
         self._performance = performance
@@ -30,6 +31,10 @@ class Loaders:
     @cached_property
     def records(self) -> DataLoader[str, Record | None]:
         return loader(self._performance.get_many)
+
+    @cached_property
+    def stale_since(self) -> DataLoader[str, datetime | None]:
+        return loader(self._performance.get_stale_since)
 
     @cached_property
     def classes(self) -> DataLoader[str, ClassFact | None]:

@@ -59,7 +59,8 @@ class Mutation:
         return await _store(info, info.context.services.reports.unpin, report, UnpinMetricsSuccess)
 
     @resolved(
-        "Calculate classes now. There is no need to: they are calculated whenever their facts or the time change them.",
+        "Calculate classes again. There is no need to: they are calculated whenever their facts or the time change "
+        "them.",
         returns=RecalculateMetricsResult,
         needs=Needs(Action.RECALCULATE),
     )
@@ -78,7 +79,8 @@ class Mutation:
             if found is None or not reach.covers(found.id, found.school_id)
         ]:
             return validation_problem(problems)
-        await info.context.services.recording.recalculate(input.class_ids)
+        recording = info.context.services.recording
+        await (recording.recalculate if input.wait else recording.request_recalculation)(input.class_ids)
         info.context.renew()
         return RecalculateMetricsSuccess(class_ids=[*input.class_ids])
 

@@ -22,6 +22,12 @@ def negotiate(accept: str) -> str | None:
     return JSON if plain else None
 
 
+def accepts(accept: str, media: str) -> bool:
+    """Whether a client takes this media type, which has no other form."""
+    ranges = [found for part in accept[:LONGEST].split(",") if (found := _range(part))]
+    return not accept.strip() or _rank(media, ranges)[0] > 0
+
+
 def _range(part: str) -> tuple[str, float] | None:
     media, *parameters = (piece.strip().lower() for piece in part.split(";"))
     quality = 1.0
@@ -43,7 +49,7 @@ def _quality(value: str) -> float:
 
 def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, bool]:
     """Quality by the most specific range that matches, and whether that names the offer."""
-    specificity = {offer: 2, "application/*": 1, "*/*": 0}
+    specificity = {offer: 2, f"{offer.partition('/')[0]}/*": 1, "*/*": 0}
     matching = [(specificity[media], quality) for media, quality in ranges if media in specificity]
     best, quality = max(matching, default=(0, 0.0))
     return quality, best == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,11 @@ async def read(request: Request, most: int) -> Parameters:
         content = _json(await _body(request, most))
     if not isinstance(content, dict):
         raise malformed("A request is a JSON object; batches are not supported.")
-    return _parameters(content)
+    return parameters(content)
 
 
-def _parameters(content: dict[str, Any]) -> Parameters:
+def parameters(content: Mapping[str, Any]) -> Parameters:
+    """Raises HttpFault."""
     query, name, variables = content.get("query"), content.get("operationName"), content.get("variables")
     if not isinstance(query, str):
         raise malformed("query must be a string.")

@@ -12,11 +12,13 @@ from strawberry.schema.config import StrawberryConfig
 from app.graphql.mutations import Mutation
 from app.graphql.queries import Query
 from app.graphql.scalars import SCALARS
+from app.graphql.subscriptions import Subscription
 from app.graphql.types import Class, ClassPerformance
 
 schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     types=[Class, ClassPerformance],
     config=StrawberryConfig(scalar_map=SCALARS),
 )

@@ -106,6 +106,14 @@ class ClassPerformance(Node):
     def metadata(root: Parent[Record]) -> JSON:
         return JSON({"explanation": root.explanation, "custom": root.custom})
 
+    @resolved(
+        "When the oldest change was made that is not calculated yet, by facts, settings or the time; null if there is "
+        "none. Asked of the database, not of the cache."
+    )
+    @staticmethod
+    async def stale_since(root: Parent[Record], info: Info) -> datetime | None:
+        return await info.context.loaders.stale_since.load(root.class_id)
+
     @resolved("The class.", returns=Class, name="class")
     @staticmethod
     async def class_(root: Parent[Record], info: Info) -> ClassFact | None:

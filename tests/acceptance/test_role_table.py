@@ -6,13 +6,20 @@ F: FORBIDDEN. U: UNAUTHENTICATED, without a token that holds.
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.graphql.schema import executable
+from app.settings import Settings
+from tests.live import Live, live
 from tests.serving import SCOPES, Client
+
+SILENCE = 1.5
 
 VIEWERS: dict[str, Any] = {
     "admin": ("admin", "boss", {}),
@@ -85,6 +92,8 @@ TABLE = {
         '(input: {items: [{classId: "n1", id: "p", studentId: "sam", points: 1, awardedAt: "2026-03-02T08:00:00Z"}]})'
         " {ANSWER}",
     ),
+    "Subscription.classPerformanceUpdated": (READ, '(classIds: ["n1"]) { classPerformance { classId } }'),
+    "Subscription.classPerformancesUpdated": (READ, '(schoolId: "north") { classPerformance { classId } }'),
 }
 ANSWER = "{ __typename ... on Problem { code } }"
 ACTIVITY = (
@@ -119,14 +128,14 @@ def outcome(response: Any) -> str:
     return "D" if found not in (None, [None], {"totalCount": 0, "nodes": []}) else "N"
 
 
-def token(api: Client, viewer: Any) -> str:
+def token(api: Client | Live, viewer: Any) -> str:
     if viewer is None or isinstance(viewer, str):
         return viewer or ""
     role, subject, claims = viewer
     return api.token(role, subject, **claims)
 
 
-@pytest.mark.parametrize("field", TABLE)
+@pytest.mark.parametrize("field", [field for field in TABLE if not field.startswith("Subscription")])
 async def test_everybody_may_do_what_the_table_says(api: Client, world: AsyncEngine, field: str) -> None:
     expected, rest = TABLE[field]
     kind, _, name = field.partition(".")
@@ -134,3 +143,34 @@ async def test_everybody_may_do_what_the_table_says(api: Client, world: AsyncEng
     query = f"{kind.lower()} {{ {name} {rest.replace('{ANSWER}', ANSWER)} }}"
     found = {who: outcome(await api.send(query, token=token(api, viewer))) for who, viewer in VIEWERS.items()}
     assert found == dict(zip(VIEWERS, expected.replace(" ", ""), strict=True))
+
+
+@pytest.mark.parametrize("field", [field for field in TABLE if field.startswith("Subscription")])
+async def test_everybody_is_told_what_the_table_says(
+    settings: Settings, redis: Redis, world: AsyncEngine, field: str
+) -> None:
+    expected, rest = TABLE[field]
+    query = f"subscription {{ {field.partition('.')[2]} {rest} }}"
+    async with live(settings) as house:
+        found = {who: await told(house, viewer, query) for who, viewer in VIEWERS.items()}
+    assert found == dict(zip(VIEWERS, expected.replace(" ", ""), strict=True))
+
+
+async def told(house: Live, viewer: Any, query: str) -> str:
+    """The outcome of a first event over WebSocket; of none, where there is nothing to follow."""
+    async with house.dial() as wire:
+        await wire.init(token(house, viewer))
+        if viewer is None or isinstance(viewer, str):
+            return "U" if (await wire.closed())[0] == 4403 else "?"
+        await wire.hear()
+        await wire.start(query)
+        try:
+            async with asyncio.timeout(SILENCE):
+                message = json.loads(await wire.connection.recv(decode=True))
+        except TimeoutError:
+            return "N"
+        if message["type"] == "error":
+            assert {error["extensions"]["code"] for error in message["payload"]} == {"FORBIDDEN"}
+            return "F"
+        (event,) = message["payload"]["data"].values()
+        return "D" if event["classPerformance"] else "N"

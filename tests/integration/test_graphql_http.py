@@ -10,7 +10,7 @@ import orjson
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.graphql.negotiation import GRAPHQL, JSON, negotiate
+from app.graphql.negotiation import GRAPHQL, JSON, accepts, negotiate
 from app.settings import Settings
 from tests.serving import Client, serving
 
@@ -51,6 +51,23 @@ async def post(api: Client, content: bytes | str, **headers: str) -> Any:
 )
 def test_the_media_type_is_negotiated(accept: str, expected: str | None) -> None:
     assert negotiate(accept) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", True),
+        ("text/event-stream", True),
+        ("TEXT/event-stream; q=0.1", True),
+        ("application/json, text/*", True),
+        ("*/*", True),
+        ("*/*, text/event-stream;q=0", False),
+        ("application/*", False),
+        ("application/json", False),
+    ],
+)
+def test_events_are_accepted_by_name_or_by_range(accept: str, expected: bool) -> None:
+    assert accepts(accept, "text/event-stream") == expected
 
 
 @pytest.mark.parametrize("media", [JSON, GRAPHQL])

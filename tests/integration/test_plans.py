@@ -16,7 +16,8 @@ from app.auth import Viewer, ViewerRole
 from app.errors import NotReady
 from app.graphql.context import Services
 from app.graphql.execution import Execution
-from app.graphql.plans import PLAIN, WRITTEN, compile_plan
+from app.graphql.plans import compile_plan
+from app.graphql.shapes import PLAIN, WRITTEN
 from app.reports import Report
 from tests.serving import statements
 

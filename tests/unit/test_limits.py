@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
-from app.graphql.execution import Documents, Refused
+from app.graphql.documents import Documents, Refused
 from app.graphql.limits import BEYOND_COUNTING, MOST_LEVELS, Sizes, TooCostly, refuse_excess
 from app.settings import Settings
 
@@ -63,6 +63,12 @@ def test_the_largest_operation_counts() -> None:
         ('{ history(interval: DAY, from: "2026-11-01T00:00:00Z", to: $to) { at } }', 1 + 366),
         ('{ history(from: "2026-11-01T00:00:00Z", to: "2026-11-02T00:00:00Z") { at } }', 1 + 1_000),
         ("{ metadata class { school { title } } }", 20 + 10 + 10 + 1),
+        (
+            'subscription { classPerformanceUpdated(classIds: ["a", "b"]) { classPerformance { metadata } } }',
+            1 + 2 * 21,
+        ),
+        ("subscription { classPerformanceUpdated(classIds: $ids) { classPerformance { version } } }", 1 + 100 * 2),
+        ("subscription { classPerformancesUpdated { classPerformance { version } } }", 1 + 100 * 2),
     ],
 )
 def test_what_is_in_a_list_counts_for_each_item(query: str, expected: int) -> None:
@@ -151,7 +157,7 @@ COSTLY = {
 
 @pytest.mark.parametrize("query", COSTLY.values(), ids=COSTLY)
 def test_what_costs_too_much_is_refused_before_it_is_validated(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.graphql.execution.validate", lambda *_, **__: pytest.fail("validated"))
+    monkeypatch.setattr("app.graphql.documents.validate", lambda *_, **__: pytest.fail("validated"))
     assert refused(query)[0] == "OPERATION_TOO_LARGE"
 
 
@@ -213,7 +219,7 @@ def test_a_wrong_value_is_not_repeated_at_length() -> None:
 
 
 def test_a_validation_that_gives_up_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.graphql.execution.refuse_excess", lambda *_: None)
+    monkeypatch.setattr("app.graphql.documents.refuse_excess", lambda *_: None)
     code, message = refused(COSTLY["one leaf many times"].replace("id " * 200, "id " * 4_900))
     assert (code, message) == ("GRAPHQL_VALIDATION_FAILED", "The document is too deep or too repetitive to check.")
 
