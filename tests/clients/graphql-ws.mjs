@@ -1,0 +1,4 @@
+import { connect } from "./socket.mjs";
+import { subscriber } from "./subscriber.mjs";
+
+await subscriber(connect);
