@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test mutants lint format schema migration bench clean
+.PHONY: help venv run test soak sabotage mutants lint format schema migration bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -26,6 +26,12 @@ run: $(STAMP) ## Run the product on embedded servers, with demonstration data (P
 
 test: $(STAMP) ## Run all tests, on servers of their own
 	@exec $(BIN)/pytest -n 2 --dist worksteal
+
+soak: $(STAMP) ## Kill, stop and cut off everything at random under load (SEED, SECONDS); see docs/faults.md
+	@exec $(BIN)/python -m tests.soak
+
+sabotage: $(STAMP) ## Show that the soak notices faults put into the code on purpose (writes docs/faults.md)
+	@exec $(BIN)/python -m tests.soak.sabotage
 
 mutants: $(STAMP) ## Show that the tests notice each part of metrics.sql (writes docs/mutants.md)
 	@exec $(BIN)/python -m tests.mutants
@@ -51,5 +57,5 @@ bench: $(STAMP) ## Measure speed, as ratios within one run
 	@exec $(BIN)/python -m benchmarks
 
 clean: ## Remove what was made here, the development data too
-	rm -rf $(VENV) .data .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) .data .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist tests/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

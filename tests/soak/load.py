@@ -1,0 +1,90 @@
+"""Everybody who writes, reads and watches during a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+from tests.soak import world
+from tests.soak.clients import Client, Wallet
+from tests.soak.evidence import Evidence
+from tests.soak.house import House
+from tests.soak.programs import PROGRAMS, Program
+from tests.soak.subscribers import Interest, Subscriber
+from tests.soak.words import FOLLOWED, NAMED
+from tests.soak.writers import Reader, Recorder, Registrar, Reporter, again_and_again
+
+RECORDERS, REPORTERS, READERS = 6, 2, 2
+SELDOM = 1.0  # seconds from one new class to the next
+
+
+class Load:
+    def __init__(self, house: House, evidence: Evidence, seed: int) -> None:
+        self._house, self._evidence, self._seed = house, evidence, seed
+        self._until = asyncio.Event()
+        self._clients: list[Client] = []
+        self.interests = self._interests()
+
+    def client(self, name: str) -> Client:
+        wallet = Wallet(self._house.settings, name)
+        choice = random.Random(f"{self._seed} {name}")
+        client = Client(self._house.addresses, wallet, self._evidence, choice, self._until)
+        self._clients.append(client)
+        return client
+
+    async def write(self, seconds: float) -> None:
+        """For so long; whoever is in the middle of something then finishes it."""
+        registrar = Registrar(self.client("registrar"))
+        recorders = [Recorder(n, self.client(f"recorder {n}")) for n in range(RECORDERS)]
+        reporters = [Reporter(n, self.client(f"reporter {n}")) for n in range(REPORTERS)]
+        readers = [Reader(self.client(f"reader {n}"), registrar) for n in range(READERS)]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(again_and_again(registrar.client, registrar.act, SELDOM))
+            for actor in (*recorders, *reporters, *readers):
+                tasks.create_task(again_and_again(actor.client, actor.act))
+            for n in range(PROGRAMS):
+                program = Program(n, self._house.postgres.url, self._evidence, f"{self._seed} program {n}")
+                tasks.create_task(program.run(self._until))
+            await asyncio.sleep(seconds)
+            self._until.set()
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """They watch on after the load, until they have seen everything."""
+        addresses = self._house.addresses
+        subscribers = [Subscriber(i, addresses, self._evidence, f"{self._seed} {i.name}") for i in self.interests]
+        tasks = [asyncio.create_task(subscriber.run(self._until)) for subscriber in subscribers]
+        try:
+            yield
+            for task in tasks:
+                if task.done():
+                    task.result()  # none ends by itself
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+
+    def _interests(self) -> list[Interest]:
+        choice = random.Random(f"{self._seed} interests")
+        wallet = Wallet(self._house.settings, "watcher")
+        made = [self._named(f"socket {n}", choice.sample(world.CLASSES, 30), wallet) for n in range(3)]
+        made += [self._named("stream", choice.sample(world.CLASSES, 30), wallet, streams=True)]
+        made += [self._of_school(school, wallet, streams=n == 2) for n, school in enumerate(world.SCHOOLS)]
+        teacher = Wallet(self._house.settings, world.TEACHER, "teacher")
+        made.append(Interest("teacher", FOLLOWED, {"school": None}, lambda c: c in world.TAUGHT, teacher))
+        return made
+
+    def _named(self, name: str, ids: list[str], wallet: Wallet, *, streams: bool = False) -> Interest:
+        return Interest(name, NAMED, {"ids": ids}, lambda class_id: class_id in ids, wallet, streams)
+
+    def _of_school(self, school: str, wallet: Wallet, *, streams: bool = False) -> Interest:
+        def covers(class_id: str) -> bool:
+            return world.school_of(class_id) == school
+
+        return Interest(f"head of {school}", FOLLOWED, {"school": school}, covers, wallet, streams)
