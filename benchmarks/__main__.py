@@ -1,4 +1,4 @@
-"""`python -m benchmarks [reads|recalculation|data] [--quick]`"""
+"""`python -m benchmarks [reads|climb|recalculation|growth|live|fanout|data] [--quick]`"""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import argparse
 import signal
 import sys
 
-from benchmarks import data, machine, reads, recalculation
+from benchmarks import climb, data, fanout, growth, live, machine, reads, recalculation
 
-SUITES = {"reads": reads.run, "recalculation": recalculation.run, "data": data.run}
+SUITES = {
+    "reads": reads.run,
+    "climb": climb.run,
+    "recalculation": recalculation.run,
+    "growth": growth.run,
+    "live": live.run,
+    "fanout": fanout.run,
+    "data": data.run,
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The load generator: a closed loop of raw HTTP/1.1 over a few connections, and little else."""
+"""A load generator: a closed loop of raw HTTP/1.1 over a few connections, and little else."""
 
 from __future__ import annotations
 
@@ -82,36 +82,28 @@ async def _load(port: int, requests: Sequence[Request], connections: int, second
     async with asyncio.timeout(seconds + OVERDUE):
         await asyncio.gather(*(client.run(began + seconds) for client in clients))
     elapsed, used = time.perf_counter() - began, time.process_time() - used
-    return _round([latency for client in clients for latency in client.latencies], elapsed, used)
+    return round_of([latency for client in clients for latency in client.latencies], elapsed, used)
 
 
-def _round(latencies: list[float], elapsed: float, used: float) -> Round:
+def round_of(latencies: list[float], elapsed: float, used: float) -> Round:
     percentiles = quantiles(latencies, n=100) if len(latencies) > 1 else latencies * 99
     return Round(len(latencies), elapsed, percentiles[49] * 1000, percentiles[98] * 1000, used / elapsed)
 
 
-class Client(asyncio.Protocol):
+class Line(asyncio.Protocol):
     """One connection. Reads no more of an answer than it must to know that it is the right one, and complete."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self._requests = cycle([(request.data, request.mark, request.length) for request in requests])
+    def __init__(self) -> None:
         self._head, self._left = b"", 0
-        self.latencies: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    async def run(self, until: float) -> None:
-        self._until = until
-        self._done = asyncio.get_running_loop().create_future()
-        self._send()
-        try:
-            await self._done
-        finally:
-            self._transport.close()
+    def close(self) -> None:
+        self._transport.close()
 
-    def _send(self) -> None:
-        data, self._mark, self._length = next(self._requests)
+    def ask(self, data: bytes, mark: bytes, length: int) -> None:
+        self._mark, self._length = mark, length
         self._began = time.perf_counter()
         self._transport.write(data)
 
@@ -124,23 +116,46 @@ class Client(asyncio.Protocol):
                 return
             self._head, self._left = b"", end + 4 + self._length
             if not data.startswith(b"HTTP/1.1 200") or data.find(self._mark, 0, end + 2) < 0:
-                self._fail(Wrong(data[:500]))
+                self.fail(Wrong(data[:500]))
                 return
         self._left -= len(data)
         if not self._left:
-            self._answered()
+            self.answered(time.perf_counter())
 
-    def _answered(self) -> None:
-        now = time.perf_counter()
+    def connection_lost(self, _: Exception | None) -> None:
+        self.fail(Wrong("The server hung up."))
+
+    def answered(self, now: float) -> None:
+        raise NotImplementedError
+
+    def fail(self, wrong: Wrong) -> None:
+        raise NotImplementedError
+
+
+class Client(Line):
+    """Asks the next when the last is answered."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        super().__init__()
+        self._requests = cycle([(request.data, request.mark, request.length) for request in requests])
+        self.latencies: list[float] = []
+
+    async def run(self, until: float) -> None:
+        self._until = until
+        self._done = asyncio.get_running_loop().create_future()
+        self.ask(*next(self._requests))
+        try:
+            await self._done
+        finally:
+            self.close()
+
+    def answered(self, now: float) -> None:
         self.latencies.append(now - self._began)
         if now < self._until:
-            self._send()
+            self.ask(*next(self._requests))
         elif not self._done.done():
             self._done.set_result(None)
 
-    def connection_lost(self, _: Exception | None) -> None:
-        self._fail(Wrong("The server hung up."))
-
-    def _fail(self, wrong: Wrong) -> None:
+    def fail(self, wrong: Wrong) -> None:
         if not self._done.done():
             self._done.set_exception(wrong)

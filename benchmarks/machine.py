@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("uvicorn", "starlette", "strawberry-graphql", "graphql-core", "redis", "psycopg", "SQLAlchemy", "orjson")
+PACKAGES = (
+    "uvicorn",
+    "websockets",
+    "starlette",
+    "strawberry-graphql",
+    "graphql-core",
+    "redis",
+    "psycopg",
+    "SQLAlchemy",
+    "orjson",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,10 @@ class Cores:
     @property
     def apart(self) -> bool:
         return not self.server & self.load
+
+    @property
+    def everywhere(self) -> frozenset[int]:
+        return self.server | self.load | self.data
 
     def __str__(self) -> str:
         if not self.apart:
@@ -65,6 +80,25 @@ def cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int | None:
+    """What a process has in memory, where that can be read."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), None)
+
+
+def allow_open_files(wanted: int) -> int:
+    """To this process and what it starts, as far as it may; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def describe() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.graphql.execution import MOST_CHARACTERS, MOST_DOCUMENTS
+from app.graphql.documents import MOST_CHARACTERS, MOST_DOCUMENTS
 from app.metrics import METRICS
 from benchmarks.client import Wrong
 

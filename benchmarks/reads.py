@@ -22,7 +22,7 @@ from benchmarks import machine, questions, world
 from benchmarks.client import HOST, Request, Round, ask, load, post
 from benchmarks.machine import Cores
 from benchmarks.questions import Question
-from benchmarks.server import Server, running
+from benchmarks.server import Process, running
 from benchmarks.table import Table, number, ratio
 
 HEADER = ("", "req/s", "p50 ms", "p99 ms", "alone ms", "core", "CPU us", "bare req/s", "bare CPU us", "of bare")
@@ -63,17 +63,17 @@ def run(quick: bool = False) -> Table:
 
 def measure(settings: Settings, size: Size, cores: Cores) -> Table:
     """On a migrated and empty database."""
-    asyncio.run(_fill(settings, Plan(world.NOW, classes=size.classes, students=3, activities=4, attendance_days=5)))
+    asyncio.run(fill(settings, Plan(world.NOW, classes=size.classes, students=3, activities=4, attendance_days=5)))
     world.tidy(settings)
     table = Table(f"Reads: one server process, {size.connections} connections", HEADER)
     with _servers(settings, cores) as servers:
         for name, asked, modes in _workloads(size):
-            _compare(table, name, asked, modes, _Bench(settings, size, servers))
+            _compare(table, name, asked, modes, Bench(settings, size, servers))
     table.notes.append(f"Ratios: the median of {size.rounds} rounds (least-greatest). On cores: {cores}.")
     return table
 
 
-async def _fill(settings: Settings, plan: Plan) -> None:
+async def fill(settings: Settings, plan: Plan) -> None:
     async with services_of(settings) as services:
         await seed(services.engine, plan)
         async for _ in rebuild(services.engine, services.performance, all_classes(services.engine)):
@@ -90,7 +90,7 @@ def _workloads(size: Size) -> Iterator[tuple[str, list[Question], tuple[str, ...
 
 
 @contextmanager
-def _servers(settings: Settings, cores: Cores) -> Iterator[dict[str, Server]]:
+def _servers(settings: Settings, cores: Cores) -> Iterator[dict[str, Process]]:
     """Warm records stay in Redis for the whole run. With the cache off, a Redis that refuses every connection has been
     given up for the run at the first request, so that each operation is a SELECT."""
     warm = settings.model_copy(update={"cache_ttl_active": LONG, "cache_ttl_archived": LONG})
@@ -113,10 +113,10 @@ def _refusing() -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class Bench:
     settings: Settings
     size: Size
-    servers: dict[str, Server]
+    servers: dict[str, Process]
 
     def requests(self, server: str, asked: Sequence[Question]) -> list[Request]:
         """Each is asked once, and its answer checked, before anything is timed."""
@@ -154,7 +154,7 @@ class _Bench:
         return found
 
 
-def _compare(table: Table, name: str, asked: Sequence[Question], modes: Sequence[str], bench: _Bench) -> None:
+def _compare(table: Table, name: str, asked: Sequence[Question], modes: Sequence[str], bench: Bench) -> None:
     requests = {server: bench.requests(server, asked) for server in modes}
     requests[BARE] = bench.bare(requests[WARM])
     for server in requests:

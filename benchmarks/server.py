@@ -1,7 +1,8 @@
-"""A server process to put load on: `python -m benchmarks.server app`, or `bare` under the very same settings."""
+"""A process to put load on: `python -m benchmarks.server app` or `worker`; `bare` or `broadcast` to compare with."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
@@ -12,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from socket import create_connection, socket
-from unittest.mock import patch
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import main, observability
+from app.server import Server, configure
 from app.settings import Settings
+from app.worker import work
 from benchmarks import world
+from benchmarks.broadcast import Broadcast
 from benchmarks.client import HOST
 from benchmarks.machine import pin
 
@@ -28,22 +31,22 @@ STDERR = 2  # Logs must not come between the rows of a table.
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class Process:
     pid: int
     port: int
 
 
 @contextmanager
-def running(kind: str, settings: Settings, where: frozenset[int]) -> Iterator[Server]:
+def running(kind: str, settings: Settings, where: frozenset[int]) -> Iterator[Process]:
     """In a session of its own, so that Ctrl-C reaches the benchmark alone, which then stops it."""
     port = _free_port()
-    environment = os.environ | world.environment(settings) | {"HOST": HOST, "PORT": str(port)}
+    environment = os.environ | world.environment(settings) | {"HOST": HOST, "PORT": str(port), "WORKER_PORT": str(port)}
     command = [sys.executable, "-m", "benchmarks.server", kind]
     with subprocess.Popen(command, env=environment, stdout=STDERR, start_new_session=True) as process:
         try:
             pin(process.pid, where)
             _wait_until_listening(process, port)
-            yield Server(process.pid, port)
+            yield Process(process.pid, port)
         finally:
             _stop(process)
 
@@ -110,12 +113,13 @@ def _answer(length: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
 def serve(kind: str) -> None:
     settings = Settings()
     observability.configure(settings)
-    if kind == "app":
+    if kind == "worker":
+        asyncio.run(work(settings))
+    elif kind == "app":
         main.serve(settings)
-        return
-    app: ASGIApp = bare
-    with patch.object(main, "create_app", lambda _: app):
-        main.serve(settings)
+    else:
+        app: ASGIApp = Broadcast(settings.redis_url.get_secret_value()) if kind == "broadcast" else bare
+        Server(configure(app, settings), None, asyncio.Event()).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ from app.settings import Settings
 NOW = datetime(2026, 3, 11, 12, tzinfo=UTC)
 
 
+def today() -> datetime:
+    """Classes of a district as seen today are in mid-term now, and move with the clock as they do in a school."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 @contextmanager
 def servers() -> Iterator[Settings]:
     """PostgreSQL and Valkey, stopped and deleted at the end. Writes reach the disk, as they would in production."""
@@ -29,6 +34,7 @@ def servers() -> Iterator[Settings]:
             redis_url=SecretStr(services.redis_url),
             jwt_secret=SecretStr(secrets.token_urlsafe(48)),
             log_level="error",
+            nightly_cron="",
         )
 
 
