@@ -1,4 +1,4 @@
-"""The commands that bring data in, and calculate from it."""
+"""The commands that make data, and calculate from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -23,8 +22,6 @@ from app.development import development
 from app.district import Plan
 from app.errors import BadInput
 from app.graphql.context import Services
-from app.importers.csv_folder import import_folder
-from app.importers.report import Report
 from app.main import services_of
 from app.metrics import METRICS
 from app.performance import calculate_many
@@ -39,8 +36,6 @@ IS_UNFINISHED = text("""
 """)
 
 cli = typer.Typer()
-files = typer.Typer(help="Load facts from files.", no_args_is_help=True)
-cli.add_typer(files, name="import")
 err = Console(stderr=True)
 
 
@@ -61,7 +56,7 @@ def recalculate(
     """Calculate metrics again from the facts. Repeating it does no harm."""
     if everything == bool(class_ids) or (after and not everything):
         raise BadInput("Say which: --all (with --after ID to go on), or --class ID, once for each.")
-    instant = _instant("--at", at) if at else None
+    instant = read_instant("--at", at) if at else None
     with development() as settings:
         observability.configure(settings)
         asyncio.run(_recalculate(settings, class_ids or [], after, instant))
@@ -78,7 +73,7 @@ def seed(
     now: Annotated[str | None, typer.Option(help="The instant it is seen at; now, if not given.")] = None,
 ) -> None:
     """Make a district of believable facts. What is there already stays; a run that was stopped goes on."""
-    instant = _instant("--now", now) if now else datetime.now(UTC)
+    instant = read_instant("--now", now) if now else datetime.now(UTC)
     plan = Plan(instant, number, classes, students, activities, schools, attendance_days)
     with development() as settings:
         observability.configure(settings)
@@ -100,53 +95,6 @@ async def fill_if_empty(settings: Settings) -> None:
         wanted = (await connection.execute(IS_UNFINISHED)).scalar_one()
     if wanted:
         await _seed(settings, Plan(datetime.now(UTC)))
-
-
-@files.command("csv")
-def import_csv(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="One file for each kind of fact.")],
-    dry_run: Annotated[bool, typer.Option(help="Say what would change; change nothing.")] = False,
-    recorded_at: Annotated[
-        str | None, typer.Option(help="Source time of rows that have none; if not given, when their file was changed.")
-    ] = None,
-) -> None:
-    """Store the facts in a folder of CSV files: all of them, or none if there is a problem. See docs/csv.md."""
-    instant = _instant("--recorded-at", recorded_at) if recorded_at else None
-    with development() as settings:
-        observability.configure(settings)
-        report = asyncio.run(_import_csv(settings, folder, dry_run, instant))
-    _tell(report)
-    if report.problem_count:
-        raise typer.Exit(1)
-
-
-async def _import_csv(settings: Settings, folder: Path, dry_run: bool, recorded_at: datetime | None) -> Report:
-    async with services_of(settings) as services:
-        with progress() as bar:
-            task = bar.add_task("Reading", total=None)
-            report = await import_folder(
-                services.engine,
-                folder,
-                recorded_at=recorded_at,
-                dry_run=dry_run,
-                progress=lambda file, rows: bar.update(task, description=file, completed=rows),
-            )
-        if report.is_stored:
-            await services.performance.refresh(report.class_ids)
-    return report
-
-
-def _tell(report: Report) -> None:
-    for problem in report.problems:
-        sys.stderr.write(f"{problem} [{problem.code}]\n")
-    if report.problem_count:
-        more = f", the first {len(report.problems):,} shown" if len(report.problems) < report.problem_count else ""
-        problems = "1 problem" if report.problem_count == 1 else f"{report.problem_count:,} problems{more}"
-        sys.stderr.write(f"{problems}: nothing was stored.\n")
-        return
-    stored = "would be stored" if report.dry_run else "stored"
-    for file, tally in report.files.items():
-        sys.stdout.write(f"{file}: {tally.stored:,} {stored}, {tally.unchanged:,} unchanged\n")
 
 
 async def _recalculate(settings: Settings, class_ids: list[str], after: str, at: datetime | None) -> None:
@@ -201,7 +149,7 @@ def _line(class_id: str, row: dict[str, Any]) -> str:
     return orjson.dumps({"classId": class_id, **metrics, **rest}).decode() + "\n"
 
 
-def _instant(option: str, written: str) -> datetime:
+def read_instant(option: str, written: str) -> datetime:
     try:
         instant = datetime.fromisoformat(written)
     except ValueError:

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
 from app.errors import Problem, Rejected
-from app.shelf import KINDS, Shelf, merging, shelf
+from app.shelf import KINDS, Shelf, comparing, merging, shelf
 
-__all__ = ["KINDS", "Fault", "Recorded", "Source", "find_faults", "merge", "record"]
+__all__ = ["KINDS", "Comparison", "Fault", "Recorded", "Source", "compare", "find_faults", "merge", "record"]
 
 MOST_PROBLEMS = 100
 CLOCK_DIFFERENCE = "interval '5 minutes'"
@@ -57,6 +57,18 @@ class Fault:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Facts beside what is stored of their keys: `new`; with another content, `changed` if they are newer and `older`
+    if not; or the `same`. `class_ids` are those of the new and the changed, sorted."""
+
+    new: int
+    changed: int
+    same: int
+    older: int
+    class_ids: list[str]
+
+
 async def record(connection: AsyncConnection, kind: str, facts: Sequence[SQLModel]) -> Recorded:
     """Store a batch in the caller's transaction, or raise `Rejected` with a path to each fault and store nothing."""
     if not facts:
@@ -90,6 +102,14 @@ async def merge(connection: AsyncConnection, kind: str, source: Source) -> tuple
         after = await _lock_policies(connection, source)
         return stored, await _classes_of(connection, [id for id in after if after[id] != before.get(id)])
     return stored, sorted(row.class_id for row in rows if row.class_id is not None)
+
+
+async def compare(connection: AsyncConnection, kind: str, source: Source) -> Comparison:
+    """What `merge` would do with facts without faults."""
+    rows = (await connection.execute(text(comparing(shelf(kind), source.relation)), source.parameters)).all()
+    counts = {name: sum(getattr(row, name) for row in rows) for name in ("new", "changed", "same", "older")}
+    class_ids = [row.class_id for row in rows if row.class_id is not None and row.new + row.changed]
+    return Comparison(**counts, class_ids=sorted(class_ids))
 
 
 async def _lock_policies(connection: AsyncConnection, source: Source) -> dict[str, tuple[Any, ...]]:

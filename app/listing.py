@@ -113,7 +113,7 @@ class Listing:
     async def get_page(self, reach: Reach, filter_: Filter, order: Order, window: Window) -> Page:
         """One statement. Raises BadInput and InvalidCursor."""
         size = window.size
-        statement = _page(_conditions(reach, filter_), order, window, size)
+        statement = _page(conditions(reach, filter_), order, window, size)
         async with self.engine.connect() as connection:
             rows = (await connection.execute(statement)).mappings().all()
         items = [_item(order, row) for row in rows if row[CLASS_ID] is not None]
@@ -124,7 +124,7 @@ class Listing:
         return Page(items, has_next, has_previous)
 
     async def count(self, reach: Reach, filter_: Filter) -> int:
-        statement = select(func.count()).select_from(JOINED).where(*_conditions(reach, filter_))
+        statement = select(func.count()).select_from(JOINED).where(*conditions(reach, filter_))
         async with self.engine.connect() as connection:
             return (await connection.execute(statement)).scalar_one()
 
@@ -201,20 +201,21 @@ def _any(conditions: list[Condition], order: Order, place: Place | None, *, forw
     return exists(select(PERFORMANCE.c[CLASS_ID]).select_from(JOINED).where(*conditions, found))
 
 
-def _conditions(reach: Reach, filter_: Filter) -> list[Condition]:
+def conditions(reach: Reach, filter_: Filter) -> list[Condition]:
+    """What a class of `JOINED` must fulfil."""
     school_id, class_id = CLASS.c.school_id, PERFORMANCE.c[CLASS_ID]
-    conditions = [] if reach.everything else [or_(_in(school_id, reach.schools), _in(class_id, reach.classes))]
+    found = [] if reach.everything else [or_(_in(school_id, reach.schools), _in(class_id, reach.classes))]
     if filter_.school_ids is not None:
-        conditions.append(_in(school_id, filter_.school_ids))
+        found.append(_in(school_id, filter_.school_ids))
     if filter_.class_ids is not None:
-        conditions.append(_in(class_id, filter_.class_ids))
+        found.append(_in(class_id, filter_.class_ids))
     if filter_.statuses is not None:
-        conditions.append(_in(CLASS.c.status, filter_.statuses))
+        found.append(_in(CLASS.c.status, filter_.statuses))
     if filter_.teacher_id is not None:
-        conditions.append(_taught_by(filter_.teacher_id))
+        found.append(_taught_by(filter_.teacher_id))
     for name, range_ in filter_.metrics.items():
-        conditions += _within(PERFORMANCE.c[name], range_)
-    return conditions
+        found += _within(PERFORMANCE.c[name], range_)
+    return found
 
 
 def _in(column: ColumnElement[Any], ids: Sequence[str] | frozenset[str]) -> Condition:

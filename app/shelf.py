@@ -141,6 +141,39 @@ def merging(here: Shelf, relation: str) -> str:
     """
 
 
+def comparing(here: Shelf, relation: str) -> str:
+    """The statement that says, by class, how many facts of a relation are new, changed, the same or older."""
+    class_id = f"incoming.{here.class_column}" if here.class_column else "NULL::text"
+    match = " AND ".join(f"kept.{column} = incoming.{column}" for column in here.key)
+    return f"""
+        WITH incoming AS MATERIALIZED (
+            SELECT {_newest(here, relation)}
+        ), compared AS (
+            SELECT {class_id} AS class_id, kept.{here.key[0]} IS NULL AS new,
+                   {_any(here, "{newer} AND {differs}")} AS changed,
+                   {_any(here, "NOT {newer} AND {differs}")} AS older
+            FROM incoming LEFT JOIN "{here.table.name}" AS kept ON {match}
+        )
+        SELECT class_id, count(*) FILTER (WHERE new) AS new, count(*) FILTER (WHERE NOT new AND changed) AS changed,
+               count(*) FILTER (WHERE NOT new AND NOT changed AND older) AS older,
+               count(*) FILTER (WHERE NOT new AND NOT changed AND NOT older) AS same
+        FROM compared GROUP BY class_id
+    """
+
+
+def _any(here: Shelf, condition: str) -> str:
+    """Whether it holds for a half."""
+    return " OR ".join(
+        condition.format(newer=f"({_newer(here, half, 'incoming')})", differs=f"({_differs(half)})")
+        for half in here.halves
+    )
+
+
+def _differs(half: Half) -> str:
+    incoming, kept = (", ".join(f"{row}.{column}" for column in half.content) for row in ("incoming", "kept"))
+    return f"ROW({incoming}) IS DISTINCT FROM ROW({kept})"
+
+
 def _newest(here: Shelf, relation: str) -> str:
     """Of each key the newest, half by half."""
     key = ", ".join(here.key)

@@ -74,17 +74,21 @@ def choices_in(here: Shelf, column: str) -> list[str]:
 
 
 class Layout:
-    """How the rows under one header become facts of one kind."""
+    """How the rows under one header become facts of one kind. A column without a name is not read.
 
-    def __init__(self, here: Shelf, header: Sequence[str]) -> None:
-        self.shelf, self.header, self.times = here, header, here.times
-        self.blank = {"title": ""} if "title" in header else {}
-        self.texts = {name for name in header if form_of(here, name) is None}
-        self.choices = [name for name in header if choices_in(here, name)]
-        self.instants = [name for name in header if form_of(here, name) == "instant"]
+    `source_time`: what the file calls the column of the source time.
+    """
+
+    def __init__(self, here: Shelf, header: Sequence[str], source_time: str = "recorded_at") -> None:
+        self.shelf, self.header, self.times, self.source_time = here, header, here.times, source_time
+        read = [name for name in header if name]
+        self.blank = {"title": ""} if "title" in read else {}
+        self.texts = {name for name in read if form_of(here, name) is None}
+        self.choices = {name: {choice.upper(): choice for choice in choices_in(here, name)} for name in read}
+        self.instants = [name for name in read if form_of(here, name) == "instant"]
         self.plain = {
             name: form.fullmatch
-            for name in header
+            for name in read
             for form in [{"day": DAY, "number": NUMBER, "whole": NUMBER}.get(form_of(here, name) or "")]
             if form
         }
@@ -93,7 +97,7 @@ class Layout:
 
     def row(self, cells: Sequence[str]) -> dict[str, Any]:
         """An empty cell is the same as none, but for a title."""
-        return self.blank | {name: cell for name, cell in zip(self.header, cells, strict=True) if cell}
+        return self.blank | {name: cell for name, cell in zip(self.header, cells, strict=True) if cell and name}
 
     def dated(self, row: dict[str, Any]) -> bool:
         """Whether the school's time zone is needed, to say when a day begins or ends."""
@@ -106,13 +110,16 @@ class Layout:
         column = "school_id" if "school_id" in self.header else "class_id"
         return column.removesuffix("_id"), row.get(column, "")
 
-    def read(self, row: dict[str, Any], zone: ZoneInfo, recorded_at: datetime) -> Values:
-        """The values in the order of the shelf's columns. Raises `InvalidRow` with everything that is wrong."""
+    def read(self, row: dict[str, Any], zone: ZoneInfo, recorded_at: datetime | None) -> Values:
+        """The values in the order of the shelf's columns. Raises `InvalidRow` with everything that is wrong.
+
+        `recorded_at`: the source time of a row that has none; None if each must have its own.
+        """
         shown = row.copy()
         faults = self._read(row, zone)
-        time = row.pop("recorded_at", recorded_at)
-        for name in self.times:
-            row[name] = time
+        time = row.pop(self.source_time, recorded_at)
+        if time is not None or self.source_time in shown:
+            row |= dict.fromkeys(self.times, time)
         try:
             values: Values = self.values(self.validate(row).__dict__)
         except ValidationError as error:
@@ -128,9 +135,9 @@ class Layout:
         return InvalidRow(messages, understood)
 
     def _read(self, row: dict[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
-        for name in self.choices:
+        for name, choices in self.choices.items():
             if name in row:
-                row[name] = row[name].upper()
+                row[name] = choices.get(row[name].upper(), row[name])
         faults = [(name, "expected") for name, plain in self.plain.items() if name in row and not plain(row[name])]
         for name in self.instants:
             if name in row:

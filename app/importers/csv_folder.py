@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.columns import EARLIEST
-from app.database import transaction
 from app.errors import BadInput
 from app.importers.cells import InvalidRow, Layout, Values, columns_of
-from app.importers.lines import CsvFile, Row, meant, opened
+from app.importers.lines import CsvFile, meant, opened
 from app.importers.report import MOST_PROBLEMS, CellProblem, Report
 from app.importers.staging import Staging
-from app.performance import BATCH, recalculate_many
+from app.importers.storing import CLOCK_DIFFERENCE, Progress, calculate, chunks, rehearsed, require_source_time, silent
 from app.shelf import ATTEMPTS, KINDS, SOURCE_TIMES, shelf
 
 # Both halves of a submission stand in one file.
 FILES = {f"{kind}.csv": ATTEMPTS if kind == "submissions" else kind for kind in KINDS if kind != "grades"}
 # What a file may be meant to be, by its name without the ending.
 NAMES = {kind: f"{kind}.csv" for kind in KINDS} | {"grades": "submissions.csv"}
-CHUNK = 5_000
-CALCULATING = "Calculating"
-CLOCK_DIFFERENCE = timedelta(minutes=5)
-
-Progress = Callable[[str, int], None]
 
 
 async def import_folder(
@@ -38,58 +29,28 @@ async def import_folder(
     *,
     recorded_at: datetime | None = None,
     dry_run: bool = False,
-    progress: Progress = lambda file, rows: None,
+    progress: Progress = silent,
 ) -> Report:
     """Store the facts in the files of a folder in one transaction; none if there is a single problem.
 
     `recorded_at`: the source time of rows that have none; by default the time their file was last modified, so that a
     second run changes nothing. `BadInput` if it lies in the future. A dry run does everything, says what it would have
     changed, and takes it back. `progress` is called with the name of a file and the number of its rows read so far,
-    then with `CALCULATING` and the number of classes.
+    then with "Calculating" and the number of classes.
     """
-    _require_source_time(recorded_at)
+    require_source_time(recorded_at)
     report = Report(dry_run=dry_run)
     paths = _files(folder, report)
-    async with _rehearsed(engine, report) as connection:
+    async with rehearsed(engine, report) as connection:
         delivery = Delivery(Staging(connection), report, progress, _uncertain(paths, report))
         for path in paths:
             await delivery.read(path, recorded_at)
         await delivery.check()
         await delivery.store()
         if report.is_stored:
-            await _calculate(connection, report.class_ids, progress)
+            await calculate(connection, report.class_ids, progress)
     report.arrange()
     return report
-
-
-async def _calculate(connection: AsyncConnection, class_ids: Sequence[str], progress: Progress) -> None:
-    """In the same transaction: facts and the numbers that follow from them are stored together."""
-    for start in range(0, len(class_ids), BATCH):
-        await recalculate_many(connection, class_ids[start : start + BATCH])
-        progress(CALCULATING, min(start + BATCH, len(class_ids)))
-
-
-def _require_source_time(recorded_at: datetime | None) -> None:
-    """Once, rather than for every row."""
-    if recorded_at is None:
-        return
-    given = f"--recorded-at: {recorded_at.isoformat()}"
-    if recorded_at > datetime.now(UTC) + CLOCK_DIFFERENCE:
-        raise BadInput(f"{given} is in the future: a source time is when the facts were recorded.")
-    if recorded_at < EARLIEST:
-        raise BadInput(f"{given} is before {EARLIEST.year}.")
-
-
-@asynccontextmanager
-async def _rehearsed(engine: AsyncEngine, report: Report) -> AsyncIterator[AsyncConnection]:
-    """A transaction without hurry, that commits if this is no rehearsal and nothing is wrong."""
-    async with transaction(engine, unhurried=True) as connection:
-        for setting in ("lock_timeout = 0", "work_mem = '64MB'"):
-            await connection.exec_driver_sql(f"SET LOCAL {setting}")
-        yield connection
-        begun = connection.get_transaction()
-        if begun and not report.is_stored:
-            await begun.rollback()
 
 
 def _files(folder: Path, report: Report) -> list[Path]:
@@ -136,7 +97,7 @@ class Delivery:
 
     async def _stage(self, file: CsvFile, kind: str, layout: Layout, recorded_at: datetime) -> None:
         count = 0
-        for rows in _chunks(file.rows(len(layout.header))):
+        for rows in chunks(file.rows(len(layout.header))):
             named = [(line, layout.row(cells)) for line, cells in rows]
             await self._find_zones(layout, [row for _, row in named if layout.dated(row)])
             await self.staging.copy(kind, list(self._values(file, layout, named, recorded_at)))
@@ -170,7 +131,8 @@ class Delivery:
                 for fault in faults:
                     column = "recorded_at" if fault.column in SOURCE_TIMES else fault.column
                     self.report.add(CellProblem(fault.code, fault.message, name, fault.index, column))
-                self.report.tally(name).problems += total - len(faults)
+                if faults:
+                    self.report.count(name, faults[-1].code, total - len(faults))
 
     async def store(self) -> None:
         class_ids: set[str] = set()
@@ -197,8 +159,3 @@ def _modified(path: Path, file: CsvFile) -> datetime:
     if modified > now + CLOCK_DIFFERENCE:
         file.add("RECORDED_IN_FUTURE", "The file was modified in the future; `touch` it, or give --recorded-at.")
     return min(modified, now)
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(islice(rows, CHUNK)):
-        yield chunk

@@ -38,11 +38,8 @@ class CsvFile:
     def header(self, columns: Mapping[str, bool]) -> list[str] | None:
         """The header if it is good: it has only `columns`, once each, and all of those that are required."""
         before = self.report.problem_count
-        if message := _unlike_csv(self.stream.peek()):
-            self._overlook("FILE_NOT_CSV", message, 1)
-            return None
-        names = next(self._rows(), (1, []))[1]
-        if self.overlooked:
+        names = self.names()
+        if names is None:
             return None
         known = {name: name for name in columns}
         for place, name in enumerate(names):
@@ -54,6 +51,14 @@ class CsvFile:
             if required and name not in names:
                 self.add("COLUMN_MISSING", "This column is required.", 1, name)
         return names if self.report.problem_count == before else None
+
+    def names(self) -> list[str] | None:
+        """What the first line calls the columns; None if it cannot be read."""
+        if message := _unlike_csv(self.stream.peek()):
+            self._overlook("FILE_NOT_CSV", message, 1)
+            return None
+        names = next(self._rows(), (1, []))[1]
+        return None if self.overlooked else names
 
     def rows(self, width: int) -> Iterator[Row]:
         """Blank lines are passed over, and what is not UTF-8, which is told already."""
@@ -117,5 +122,10 @@ def _unlike_csv(beginning: bytes) -> str | None:
 
 def meant(name: str, known: Mapping[str, str]) -> str:
     """A hint at what a misspelt name may have been. `known`: what is right, by what it may be called."""
-    near = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.65)
-    return f"; did you mean {known[near[0]]}?" if near else f"; these are: {', '.join(dict.fromkeys(known.values()))}."
+    near = nearest(name, known, alike=0.65)
+    return f"; did you mean {near}?" if near else f"; these are: {', '.join(dict.fromkeys(known.values()))}."
+
+
+def nearest(name: str, known: Mapping[str, str], *, alike: float) -> str | None:
+    near = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=alike)
+    return known[near[0]] if near else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import text
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import gradebook
 from app.database import driver
-from app.gradebook import Fault, Source
+from app.gradebook import Comparison, Fault, Source
 from app.importers.cells import Values
 from app.shelf import shelf
 
@@ -28,16 +29,25 @@ class Staging:
 
     async def copy(self, kind: str, rows: Sequence[tuple[int, Values]]) -> None:
         """Rows are a line number and values in the order of the shelf's columns."""
+        await self._create(kind)
+        types = ["int8", *shelf(kind).types]
+        await copy_rows(self.connection, _table(kind), types, ((line, *values) for line, values in rows))
+        self.counts[kind] += len(rows)
+
+    async def fill(self, kind: str, query: str, parameters: Mapping[str, Any]) -> int:
+        """Take what a query gives: line numbers, null where there is none, and the shelf's columns in their order."""
+        await self._create(kind)
+        columns = ", ".join(("index", *shelf(kind).columns))
+        found = await self.connection.execute(text(f"INSERT INTO {_table(kind)} ({columns}) {query}"), parameters)
+        self.counts[kind] += found.rowcount
+        return found.rowcount
+
+    async def _create(self, kind: str) -> None:
         if kind not in self.counts:
+            self.counts[kind] = 0
             await self._execute(
                 f"CREATE TEMPORARY TABLE {_table(kind)} (index bigint, {shelf(kind).definition}) ON COMMIT DROP"
             )
-        psycopg = await driver(self.connection)
-        async with psycopg.cursor() as cursor, cursor.copy(f"COPY {_table(kind)} FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(["int8", *shelf(kind).types])
-            for line, values in rows:
-                await copy.write_row((line, *values))
-        self.counts[kind] = self.counts.get(kind, 0) + len(rows)
 
     async def find_faults(self, kind: str, unsure: Collection[str], *, most: int) -> tuple[list[Fault], int]:
         """`unsure`: tables of which there are rows without a key that is known, so that a reference may be to them."""
@@ -45,6 +55,10 @@ class Staging:
         staged = {shelf(other).table.name: _table(other) for other in self.counts}
         source = Source(_table(kind))
         return await gradebook.find_faults(self.connection, kind, source, most=most, staged=staged, unsure=unsure)
+
+    async def compare(self, kind: str) -> Comparison:
+        await self._execute(f"ANALYZE {_table(kind)}")
+        return await gradebook.compare(self.connection, kind, Source(_table(kind)))
 
     async def merge(self, kind: str) -> tuple[int, list[str]]:
         return await gradebook.merge(self.connection, kind, Source(_table(kind)))
@@ -93,6 +107,16 @@ class Staging:
 
     async def _execute(self, statement: str) -> None:
         await self.connection.exec_driver_sql(statement)
+
+
+async def copy_rows(
+    connection: AsyncConnection, table: str, types: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    psycopg = await driver(connection)
+    async with psycopg.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(types)
+        for row in rows:
+            await copy.write_row(row)
 
 
 def _table(kind: str) -> str:
