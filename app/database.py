@@ -30,6 +30,8 @@ LIMITS = text(
 CONNECT_SECONDS = 3
 IDLE_SECONDS = 10
 """In a transaction: whoever was stopped or cut off in the middle of one keeps what it has locked from the others."""
+KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+"""By the server, so that who vanishes in the middle of long work does not keep what it has locked."""
 GRACE_SECONDS = 1.0
 """The server says itself that a statement took too long, if it can say anything."""
 
@@ -86,7 +88,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "async_creator_fn": connect,
             "connect_timeout": CONNECT_SECONDS,
             "options": f"-c timezone=UTC -c statement_timeout={timeout} -c lock_timeout={timeout} "
-            f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}",
+            f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000} {KEEPALIVES}",
             "application_name": "class-performance",
         },
     )

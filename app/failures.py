@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app import changes
 from app.database import transaction
-from app.errors import NotReady
+from app.errors import NotReady, OutOfTime
 from app.observability import FAILURES
 from app.performance import recalculate_many
 
@@ -91,7 +91,10 @@ async def put_aside_without_record(engine: AsyncEngine) -> bool:
 async def _cannot_be_made(engine: AsyncEngine, class_id: str) -> bool:
     try:
         async with transaction(engine) as connection:
+            await connection.execute(changes.BRIEFLY)
             await connection.execute(changes.INSERT_MISSING, {"ids": [class_id]})
+    except OutOfTime:
+        return False  # somebody else is making it
     except Exception as error:
         if is_away(error):
             raise

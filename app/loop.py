@@ -14,7 +14,7 @@ from app.observability import LOOP_FAILURES
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-REST_FOR_WORK = 4
+REST_FOR_WORK, LONGEST_REST = 4, 5.0
 SHORTEST_REST = 0.01
 """For more to come together: who is woken a thousand times a second looks a hundred times."""
 
@@ -51,7 +51,7 @@ class Loop:
                 continue
             self._recover()
             if not more:
-                rest = max(self._rest, (time.monotonic() - begun) * REST_FOR_WORK)
+                rest = max(self._rest, min((time.monotonic() - begun) * REST_FOR_WORK, LONGEST_REST))
                 await _wait(self._stop, SHORTEST_REST)
                 await _wait(self._bell, rest - SHORTEST_REST)
 

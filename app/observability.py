@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from app.settings import Settings
 
-disable_created_metrics()  # the second series that each would have, of the instant it was made
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the second series that each would have, of the instant it was made
 
 # Of the database as a whole, set when somebody asks (app.monitoring); NaN while it does not answer.
 DATABASE_UP = Gauge("classperf_database_up", "Whether the database answered when this was asked.")

@@ -16,13 +16,11 @@ from app.observability import RELAYED
 ROWS = 500  # in a transaction
 SLICE = 100  # records in a round trip: some 500 kB
 REST_SECONDS = 1.0
+LOOKS = 3  # at what changes while it is told; others wait meanwhile
 
 CLAIM = text(
     f"SELECT id, class_id FROM performance_change WHERE id > :after ORDER BY id LIMIT {ROWS} FOR UPDATE SKIP LOCKED"
 )
-
-# Whoever is stopped in the middle must not keep what he claimed from the others.
-IMPATIENTLY = text("SET LOCAL idle_in_transaction_session_timeout = '5s'")
 
 DELETE = text("DELETE FROM performance_change WHERE id = ANY(:ids)")
 
@@ -48,7 +46,6 @@ class Relay:
                 if after:
                     self._postpone(0, 0)
                 return 0
-            await connection.execute(IMPATIENTLY)
             if not await self._tell(connection, {change.class_id for change in changes} | self._unverified):
                 self._postpone(changes[-1].id if changes else 0, len(changes))
                 return 0
@@ -71,11 +68,15 @@ class Relay:
             return True
         self._unverified |= class_ids
         asked = dict.fromkeys(class_ids, ANY_VERSION)
-        while found := await read_changed(connection, asked):
+        for _ in range(LOOKS):
+            found = await read_changed(connection, asked)
+            if not found:
+                break
             if not await self._put(found):
                 self._unverified &= class_ids if self._cache.is_away else set()
                 return False
             asked = {each.class_id: each.version if each.record else 0 for each in found}
+        # What changed every time has changes of its own waiting, and is looked at with them.
         self._unverified -= class_ids
         return True
 

@@ -23,6 +23,7 @@ HISTORY = _removing(
     SELECT old.ctid FROM class c CROSS JOIN LATERAL (
         SELECT h.ctid FROM class_performance_history h
         WHERE h.class_id = c.id AND h.at < statement_timestamp() - make_interval(days => :history_days)
+          AND h.version < (SELECT max(version) FROM class_performance_history WHERE class_id = c.id)
         ORDER BY h.class_id, h.at LIMIT :slice
     ) AS old""",
 )

@@ -17,7 +17,8 @@ from app.observability import CLIENTS_DROPPED
 from app.settings import Settings
 
 DRAIN_SECONDS = 8
-PING_SECONDS = 20.0
+PING_SECONDS, PONG_SECONDS = 4.0, 5.0
+"""Between pings, and for the answer: who reads nothing is found out also where all that is said finds room."""
 LOOK_SECONDS = 2.0
 LOOKS = 3
 """How often is looked at what waits for a client: if that many times it has taken nothing, it is sent away."""
@@ -104,6 +105,14 @@ class WebSocketProtocol(_Impatient, WebSocketsSansIOProtocol):
         if not (self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
+    def keepalive_timeout(self) -> None:
+        """Over a slow line the ping may still wait behind what was said before."""
+        if self.transport.get_write_buffer_size():
+            self.pong_timer = self.loop.call_later(PONG_SECONDS, self.keepalive_timeout)
+        else:
+            CLIENTS_DROPPED.inc()
+            super().keepalive_timeout()
+
     async def receive(self):  # type: ignore[no-untyped-def]
         await self.writable.wait()
         return await super().receive()
@@ -119,7 +128,7 @@ def configure(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ws=WebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
         ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
+        ws_ping_timeout=PONG_SECONDS,
         # Costs memory for each connection, and time for each message to each client.
         ws_per_message_deflate=False,
         access_log=False,

@@ -32,8 +32,11 @@ POLL_SECONDS = 0.05
 CLOCK_SECONDS = 1.0
 UNTIL_RUNG = 60.0
 BATCH = 50  # classes; more are hardly faster, and hold their records longer
-BATCH_LIMIT = 10.0
-"""Seconds of a statement, after which its batch is calculated in halves; a class alone has `worker_timeout`."""
+BATCH_LIMIT = 5.0
+"""Seconds of a statement, after which its batch is calculated in halves."""
+PART_LIMIT = 2.0
+"""Seconds of a statement of such a half. A class that takes longer alone is left to those who retry, where it has
+`worker_timeout` and keeps nobody waiting."""
 LONG_BATCH = 1.0
 """Seconds, after which batches become smaller: whoever wants to write one of its records waits so long."""
 CONNECTIONS = 8
@@ -45,9 +48,9 @@ CANCELLED_WITHIN = 1.0
 LOOK = text(f"""
     SELECT EXISTS (SELECT FROM class_change) AS changes,
            EXISTS (SELECT FROM class_change WHERE class_id IS NULL) AS scopes,
-           EXISTS (SELECT FROM calculation_failure f WHERE {failures.IS_MARKED}) AS failing,
-           EXISTS (SELECT FROM performance_change) AS outbox
+           EXISTS (SELECT FROM calculation_failure f WHERE {failures.IS_MARKED}) AS failing
 """)
+LOOK_OUT = text("SELECT EXISTS (SELECT FROM performance_change) AS outbox")
 
 
 class Worker:
@@ -60,13 +63,14 @@ class Worker:
         self._alone = settings.worker_timeout
         self._batch = BATCH
         self._work = Glance(self.engine, LOOK)
+        self._outbox = Glance(self.engine, LOOK_OUT)
         self._schedule = Schedule(settings, self.engine)
         self._cache = Cache(settings, patience=REDIS_PATIENCE)
         self._relay = Relay(self.engine, self._cache)
         self._wake = Subscription(settings, WAKE)
         self._stopping = asyncio.Event()
         self._calculating = Loop("calculate", self._calculate, POLL_SECONDS)
-        self._relaying = Loop("relay", self._tell, UNTIL_RUNG)
+        self._relaying = Loop("relay", self._tell, POLL_SECONDS)
         self._retrying = Loop("retry", self._retry, UNTIL_RUNG)
         self._clock = Loop("clock", self._look_at_the_clock, CLOCK_SECONDS)
 
@@ -97,6 +101,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCELLED_WITHIN):
                 await self._work.close()
+                await self._outbox.close()
                 await self._schedule.close()
                 await self._cache.close()
                 await self.engine.dispose()
@@ -104,10 +109,8 @@ class Worker:
     async def _calculate(self) -> bool:
         """The loop that everybody waits for."""
         seen = await self._work.ask()
-        if seen.outbox:
-            self._relaying.ring()
         if seen.scopes:
-            async with transaction(self.engine) as connection:
+            async with transaction(self.engine, seconds=self._alone) as connection:
                 await changes.open_scopes(connection)
         if seen.failing:
             await failures.take_over(self.engine)
@@ -150,7 +153,7 @@ class Worker:
         middle = len(class_ids) // 2
         for half in (class_ids[:middle], class_ids[middle:]):
             try:
-                await self._calculate_these(half)
+                await self._calculate_part(half)
             except Exception as error:
                 if failures.is_away(error):
                     raise
@@ -158,15 +161,15 @@ class Worker:
 
     async def _calculate_alone(self, class_id: str) -> None:
         try:
-            await self._calculate_these([class_id], seconds=self._alone)
+            await self._calculate_part([class_id])
         except Exception as error:
             if failures.is_away(error):
                 raise
             await failures.put_aside(self.engine, class_id, error)
 
-    async def _calculate_these(self, class_ids: Sequence[str], seconds: float | None = None) -> None:
+    async def _calculate_part(self, class_ids: Sequence[str]) -> None:
         begun = time.monotonic()
-        async with transaction(self.engine, seconds=seconds) as connection:
+        async with transaction(self.engine, seconds=min(PART_LIMIT, self._alone)) as connection:
             claim = await changes.claim_of(connection, class_ids)
             drained = await recalculate_claimed(connection, claim)
         self._note(drained, time.monotonic() - begun)
@@ -182,7 +185,7 @@ class Worker:
             self._relaying.ring()
 
     async def _tell(self) -> bool:
-        return await self._relay.run_once() > 0
+        return (await self._outbox.ask()).outbox and await self._relay.run_once() > 0
 
     async def _retry(self) -> bool:
         retried = await failures.retry(self.engine, self._alone)

@@ -78,14 +78,16 @@ class Wire:
     async def see_many(self, count: int) -> dict[str, int | None]:
         return dict([await self.see() for _ in range(count)])
 
-    async def see_all(self, quiet: float = QUIET) -> list[Seen]:
-        """What comes until nothing comes."""
-        found = []
+    async def see_only(self, *expected: Seen) -> None:
+        """These, in any order, and then nothing."""
+        found = [await self.see() for _ in expected]
+        assert sorted(found, key=str) == sorted(expected, key=str)
+        await self.see_nothing()
+
+    async def see_nothing(self) -> None:
         with contextlib.suppress(TimeoutError):
-            while True:
-                message = json.loads(await asyncio.wait_for(self.connection.recv(decode=True), quiet))
-                found.append(seen(message["payload"]["data"]))
-        return found
+            message = await asyncio.wait_for(self.connection.recv(decode=True), QUIET)
+            raise AssertionError(message)
 
     async def closed(self) -> tuple[int, str]:
         """The code and reason with which the server closes, whatever comes before."""

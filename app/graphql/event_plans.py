@@ -20,6 +20,7 @@ from app.watching import Update
 
 ROOT, EVENT = "Subscription", "ClassPerformanceEvent"
 MOST_BYTES = 16_000_000
+MOST_MADE = 5_000  # each holds its record, some 5 kB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,7 @@ class EventPlan:
 
 
 class Payloads:
-    """What was made last for each plan and class, of about MOST_BYTES in all."""
+    """What was made last for each plan and class: bounded by number, and by about MOST_BYTES in all."""
 
     def __init__(self) -> None:
         self._made: OrderedDict[tuple[EventPlan, str], tuple[Record | None, bytes]] = OrderedDict()
@@ -54,7 +55,7 @@ class Payloads:
         self._forget(self._made.pop(key, None))
         self._made[key] = record, payload
         self._bytes += len(payload)
-        while self._bytes > MOST_BYTES:
+        while self._bytes > MOST_BYTES or len(self._made) > MOST_MADE:
             self._forget(self._made.popitem(last=False)[1])
 
     def _forget(self, made: tuple[Record | None, bytes] | None) -> None:

@@ -29,6 +29,9 @@ LAST_SECONDS = 5.0
 TOO_LONG = "This took too long; try again."
 AT_ONCE = 50
 """Events, after which others have their turn."""
+EVENTS_BEING_EXECUTED = 2
+"""Of events that read the database, so that they do not keep its connections from whoever asks. Those that wait are
+overtaken by what is newer."""
 PAUSES = (1.0, 2.0, 5.0)
 """Between attempts to make an event."""
 
@@ -40,7 +43,12 @@ class Execution:
         self._services = services
         self._documents = Documents(services.settings)
         self._payloads = Payloads()
-        self._seconds = services.settings.database_timeout + LAST_SECONDS
+        self._turns = asyncio.Semaphore(EVENTS_BEING_EXECUTED)
+
+    @property
+    def _seconds(self) -> float:
+        """What an operation, or an event, may take."""
+        return self._services.settings.database_timeout + LAST_SECONDS
 
     def prepare(self, text: str, name: str | None = None) -> Operation:
         return self._documents.prepare(text, name)
@@ -113,7 +121,8 @@ class Execution:
         for pause in chain(PAUSES, repeat(PAUSES[-1])):
             event = executor.build_per_event_executor(update)
             event.context_value = Context(self._services, viewer)
-            body = await self._body(event)
+            async with self._turns:
+                body = await self._body(event)
             if all(fault["extensions"]["code"] != NotReady.code for fault in body.get("errors", ())):
                 break
             await asyncio.sleep(pause)

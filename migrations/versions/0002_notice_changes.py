@@ -98,11 +98,14 @@ END $$;
 
 CREATE FUNCTION continue_version() {header}
 DECLARE
-    reached integer := greatest(
+    reached integer;
+BEGIN
+    -- Whoever is about to delete the record is waited for, who leaves the version it had.
+    PERFORM FROM class_performance WHERE class_id = new.class_id FOR KEY SHARE;
+    reached := greatest(
         (SELECT version FROM version_reached WHERE class_id = new.class_id),
         (SELECT max(version) FROM class_performance_history WHERE class_id = new.class_id)
     );
-BEGIN
     IF new.version <= reached THEN
         new.version := reached + 1;
     END IF;

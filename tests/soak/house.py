@@ -28,8 +28,8 @@ STARTED_WITHIN = 60.0
 LOOK = 0.1
 LINES = 6  # of a log
 UNSET = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_JWKS", "ENVIRONMENT", "PORT", "WORKER_PORT")
-# The service gives up on a silent database soon, so that a minute holds many faults.
-PATIENCE = {"DATABASE_TIMEOUT": "3"}
+# The service gives up on a silent database soon, so that a minute holds many faults; and answers may be heavy.
+SETTINGS = {"DATABASE_TIMEOUT": "3", "MAX_FIELDS": "200000"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class House:
             "PORT": str(self.ports.get(name, 0)),
             "WORKER_PORT": "0",
             "PYTHONPATH": str(ROOT),
-            **PATIENCE,
+            **SETTINGS,
         }
         return Process(name, command, self.directory / f"{name}.log", environment)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import deque
 from typing import Any, cast
+
+BUFFER = 32_768  # bytes at each place where they can wait: a slow reader is to be felt at the other end
 
 
 class Link:
@@ -62,6 +65,10 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(BUFFER)
+        line = transport.get_extra_info("socket")
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            line.setsockopt(socket.SOL_SOCKET, buffer, BUFFER)
         self.link.ends.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from tests.soak import world
 from tests.soak.clients import Client, Wallet
@@ -13,10 +14,10 @@ from tests.soak.evidence import Evidence
 from tests.soak.house import House
 from tests.soak.programs import PROGRAMS, Program
 from tests.soak.subscribers import Interest, Subscriber
-from tests.soak.words import FOLLOWED, NAMED
+from tests.soak.words import FOLLOWED, NAMED, heavy
 from tests.soak.writers import Reader, Recorder, Registrar, Reporter, again_and_again
 
-RECORDERS, REPORTERS, READERS = 6, 2, 2
+RECORDERS, REPORTERS, READERS = 6, 2, 4
 SELDOM = 1.0  # seconds from one new class to the next
 
 
@@ -25,6 +26,7 @@ class Load:
         self._house, self._evidence, self._seed = house, evidence, seed
         self._until = asyncio.Event()
         self._clients: list[Client] = []
+        self._watcher = Wallet(house.settings, "watcher")
         self.interests = self._interests()
 
     def client(self, name: str) -> Client:
@@ -72,19 +74,27 @@ class Load:
 
     def _interests(self) -> list[Interest]:
         choice = random.Random(f"{self._seed} interests")
-        wallet = Wallet(self._house.settings, "watcher")
-        made = [self._named(f"socket {n}", choice.sample(world.CLASSES, 30), wallet) for n in range(3)]
-        made += [self._named("stream", choice.sample(world.CLASSES, 30), wallet, streams=True)]
-        made += [self._of_school(school, wallet, streams=n == 2) for n, school in enumerate(world.SCHOOLS)]
         teacher = Wallet(self._house.settings, world.TEACHER, "teacher")
-        made.append(Interest("teacher", FOLLOWED, {"school": None}, lambda c: c in world.TAUGHT, teacher))
-        return made
+        return [
+            *(self._named(f"socket {n}", choice.sample(world.CLASSES, 30)) for n in range(3)),
+            self._named("slow socket", choice.sample(world.CLASSES, 60), slow=True),
+            self._named("stream", choice.sample(world.CLASSES, 30), streams=True),
+            self._of_school(world.RESTLESS),
+            self._of_school(world.CALM[0], slow=True),
+            self._of_school(world.CALM[1], streams=True),
+            Interest("teacher", FOLLOWED, {"school": None}, lambda c: c in world.TAUGHT, teacher),
+        ]
 
-    def _named(self, name: str, ids: list[str], wallet: Wallet, *, streams: bool = False) -> Interest:
-        return Interest(name, NAMED, {"ids": ids}, lambda class_id: class_id in ids, wallet, streams)
+    def _named(self, name: str, ids: list[str], **more: bool) -> Interest:
+        return self._interest(name, NAMED, {"ids": ids}, lambda class_id: class_id in ids, **more)
 
-    def _of_school(self, school: str, wallet: Wallet, *, streams: bool = False) -> Interest:
+    def _of_school(self, school: str, **more: bool) -> Interest:
         def covers(class_id: str) -> bool:
             return world.school_of(class_id) == school
 
-        return Interest(f"head of {school}", FOLLOWED, {"school": school}, covers, wallet, streams)
+        return self._interest(f"head of {school}", FOLLOWED, {"school": school}, covers, **more)
+
+    def _interest(
+        self, name: str, query: str, variables: Any, covers: Callable[[str], bool], *, slow: bool = False, **more: bool
+    ) -> Interest:
+        return Interest(name, heavy(query) if slow else query, variables, covers, self._watcher, slow=slow, **more)

@@ -30,8 +30,8 @@ def often(kind: str, target: str, seconds: float, extent: float = 0.0, every: fl
 KILLED_WORKERS = tuple(Fault(2.0 + 2.0 * n, KILL, worker, 0.1) for n in range(5) for worker in WORKERS)
 LATE_WORKERS = (*often(DELAY, wire("worker-1", "valkey"), 1.3, 0.4, 1.4), *often(PAUSE, "worker-0", 0.5, every=2.0))
 EMPTIED_WHILE_READ = (
-    *often(EMPTY, "valkey", 0, every=0.7),
-    *(fault for api in APIS for fault in often(DELAY, wire(api, "postgres"), 1.8, 0.2, every=2.0)),
+    *(Fault(8.0 + n * 0.5, EMPTY, "valkey") for n in range(6)),
+    *(Fault(6.0, DELAY, wire(api, "postgres"), 6.0, 0.4) for api in APIS),
 )
 KILLED_APIS = tuple(Fault(9.5, KILL, api, 0.0) for api in APIS)  # what they had heard is forgotten
 TO_REDIS = [wire(process, server) for process, server in LINKS if server == "valkey"]
@@ -62,7 +62,7 @@ SABOTAGES = {
             in_code("take-every-mark", REBUILT),
             in_code("take-marks-afterwards", REBUILT),
             in_code("commit-the-claim-first", REBUILT, KILLED_WORKERS),
-            in_code("lock-nothing", REBUILT),
+            in_code("lock-nothing", KEPT),
             in_code("stop-the-clock", REBUILT),
             in_code("tell-nobody", CACHED),
             in_code("take-silence-for-consent", CACHED, often(PAUSE, "valkey", 1.2, every=3.0)),

@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 @dataclass
 class Interest:
-    """What somebody watches. `covers`: which classes of all there are that will be in the end."""
+    """What somebody watches. `covers`: which classes of all there are that will be in the end. `streams`: by SSE."""
 
     name: str
     query: str
@@ -37,6 +37,7 @@ class Interest:
     covers: Callable[[str], bool]
     wallet: Wallet
     streams: bool = False
+    slow: bool = False
     seen: dict[str, int] = field(default_factory=dict)
 
 
@@ -46,12 +47,12 @@ class Subscriber:
         self.addresses = addresses
         self.evidence = evidence
         self.choice = random.Random(seed)
-        self._restless = True
 
     async def run(self, until: asyncio.Event) -> None:
         """Also watches on when the load has ended, but then does not leave any more."""
         while True:
-            leaves_after = self.choice.expovariate(1 / 4.0)
+            # Coming back gives everything again: whoever is slow is to be left to what is sent.
+            leaves_after = self.choice.expovariate(1 / 30 if self.interest.slow else 1 / 4)
             with contextlib.suppress(*GIVE_UP):
                 async with contextlib.aclosing(self._events()) as events:
                     await self._watch(events, leaves_after, until)
@@ -61,11 +62,10 @@ class Subscriber:
     async def _watch(self, events: AsyncIterator[Message], leaves_after: float, until: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         leaves_at = loop.time() + leaves_after
-        slow = self.choice.random() < 0.2
         async for event in events:
             self._see(event)
-            if slow and not until.is_set():
-                await asyncio.sleep(self.choice.random() * 0.2)
+            if self.interest.slow and not until.is_set():
+                await asyncio.sleep(self.choice.random() * 0.4)
             if loop.time() > leaves_at and not until.is_set():
                 return
 
@@ -98,6 +98,7 @@ class Subscriber:
     async def _socketed(self, address: str, payload: Message) -> AsyncGenerator[Message]:
         url = address.replace("http", "ws", 1) + "/graphql"
         options: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": 0.5, "ping_interval": 2.0}
+        options["max_queue"] = 1 if self.interest.slow else 16
         async with connect(url, subprotocols=[PROTOCOL], ping_timeout=PATIENCE, **options) as socket:
             authorization = {"Authorization": f"Bearer {self.interest.wallet.token()}"}
             await _say(socket, {"type": "connection_init", "payload": authorization})

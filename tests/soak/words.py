@@ -12,6 +12,7 @@ from app.metrics import METRIC_NAMES, METRICS
 GRAPHQL_NAMES = {metric.name: metric.graphql_name for metric in METRICS}
 RECORD = f"classId version pinnedMetrics metadata {' '.join(GRAPHQL_NAMES.values())}"
 
+COPIES = 40
 READ = f"query($ids: [ID!]!) {{ classPerformances(ids: $ids) {{ {RECORD} }} }}"
 NAMED = (
     "subscription($ids: [ID!]!, $known: [KnownVersion!]) { classPerformanceUpdated(classIds: $ids, known: $known) "
@@ -29,6 +30,12 @@ UNPIN = (
     "mutation($input: UnpinMetricsInput!) { unpinMetrics(input: $input) { __typename "
     f"... on UnpinMetricsSuccess {{ classPerformance {{ {RECORD} }} }} }} }}"
 )
+
+
+def heavy(subscription: str) -> str:
+    """Events so large that what waits for a slow reader waits at the server, and not in buffers on the way."""
+    copies = " ".join(f"copy{n}: metadata" for n in range(COPIES))
+    return subscription.replace(RECORD, f"{RECORD} {copies}")
 
 
 def recording(mutation: str) -> str:

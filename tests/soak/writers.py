@@ -187,9 +187,9 @@ class Reader:
 
     async def act(self) -> None:
         elapsed = self.client.evidence.timeline.elapsed
-        written_to = [world.pick(self.client.choice, elapsed) for _ in range(4)]
+        written_to = [world.pick(self.client.choice, elapsed) for _ in range(8)]
         newcomers = [world.newcomer(n) for n in range(self._registrar.opened + 1)]
-        ids = [*dict.fromkeys(written_to), *self.client.choice.sample(world.CLASSES, 4), *newcomers[-3:]]
+        ids = [*dict.fromkeys(written_to), *self.client.choice.sample(world.CLASSES, 2), *newcomers[-3:]]
         data = await self.client.insist(READ, {"ids": ids}, times=1)
         for record in (data or {}).get("classPerformances", ()):
             if record is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -117,6 +118,24 @@ async def test_a_record_that_is_made_anew_goes_on_from_its_last_version(
     versions = calculated.execute("SELECT class_id, max(version) FROM class_performance_history GROUP BY 1").fetchall()
     assert {version for _, version in versions} == {record(calculated)[0]}
     assert {class_id for (class_id,) in taken(calculated, "performance_change")} == {"a", "b", "c"}
+
+
+def test_whoever_makes_a_record_waits_for_whoever_deletes_it_and_goes_on_from_there(
+    calculated: Sql, database_url: str
+) -> None:
+    calculated.execute("UPDATE class_performance SET version = 6 WHERE class_id = 'a'")
+    insert = "INSERT INTO class_performance (class_id, version) VALUES ('a', 1) RETURNING version"
+    waits = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
+    )
+    with psycopg.connect(database_url) as deleter, ThreadPoolExecutor(1) as elsewhere:
+        deleter.execute("DELETE FROM class_performance WHERE class_id = 'a'")
+        inserting = elsewhere.submit(lambda: calculated.execute(insert).fetchone())
+        with psycopg.connect(database_url, autocommit=True) as watcher:
+            while not watcher.execute(waits).fetchone()[0]:  # type: ignore[index]
+                assert not inserting.done()
+        deleter.commit()
+        assert inserting.result(10) == (7,)
 
 
 async def test_also_when_everything_was_emptied_and_loaded_anew(calculated: Sql, settings: Settings) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from app import server
 from tests.live import Live, not_reading
-from tests.wires import LARGE
+from tests.wires import LARGE, WATCH
 
 MANY = 120
 LISTENING, OVER = "0A", "06"  # states in /proc/net/tcp
@@ -74,6 +74,20 @@ async def test_who_does_not_read_is_sent_away_and_the_others_are_not_kept_waitin
             assert time.monotonic() - begun < 14
             await asyncio.sleep(0.1)
         assert (await deaf.closed())[0] == 1006
+
+
+async def test_who_does_not_read_is_found_out_also_where_all_that_is_said_finds_room(apart: Apart) -> None:
+    house, _ = apart
+    subscribe = {"id": "1", "type": "subscribe", "payload": {"query": WATCH, "variables": {"ids": ["n1"]}}}
+    with await asyncio.to_thread(upgraded, house) as line:
+        line.sendall(init(house) + frame(1, orjson.dumps(subscribe)))
+        await house.until("classperf_subscriptions 1.0")
+        begun = time.monotonic()
+        while "classperf_sockets 1.0" in await house.measured():
+            await house.change("n1")
+            assert time.monotonic() - begun < 12
+            await asyncio.sleep(0.2)
+    assert time.monotonic() - begun > 4
 
 
 async def test_a_stream_that_is_not_read_ends_too(apart: Apart) -> None:

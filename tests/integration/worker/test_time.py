@@ -120,7 +120,7 @@ async def test_what_is_old_goes_in_slices(
     monkeypatch.setattr(retention, "SLICE", 10)
     await tell(
         engine,
-        "INSERT INTO class_performance_history (class_id, version, cause, at) SELECT class_id, 100 + n, 'calculated', "
+        "INSERT INTO class_performance_history (class_id, version, cause, at) SELECT class_id, 100 - n, 'calculated', "
         "now() - n * interval '10 days' FROM generate_series(1, 60) AS n, unnest('{algebra,biology}'::text[]) class_id",
         "INSERT INTO idempotency_key (viewer, mutation, key, input_hash, created_at) "
         "SELECT 'a', 'b', n, '', now() - n * interval '1 day' FROM generate_series(1, 50) AS n",
@@ -140,6 +140,18 @@ async def test_what_is_old_goes_in_slices(
     assert sorted(await ask_all(engine, kept)) == [("algebra", 40, True), ("biology", 40, True)]
     assert await ask(engine, "SELECT count(*) FROM idempotency_key") == 29
     assert await ask_all(engine, "SELECT class_id FROM calculation_failure") == [("algebra",)]
+
+
+async def test_the_newest_of_a_class_stays_however_old_it_is(settings: Settings, engine: AsyncEngine) -> None:
+    await tell(
+        engine,
+        "INSERT INTO class_performance_history (class_id, version, cause, at) SELECT 'algebra', 10 + n, 'calculated', "
+        "now() - interval '9 years' FROM generate_series(1, 3) AS n",
+    )
+    async with transaction(engine) as connection:
+        assert await retention.Retention(settings).remove(connection)
+    kept = "SELECT max(version), count(*) FROM class_performance_history WHERE class_id = 'algebra' AND version > 10"
+    assert await ask_all(engine, kept) == [(13, 1)]
 
 
 async def test_retention_reads_no_whole_table(engine: AsyncEngine) -> None:

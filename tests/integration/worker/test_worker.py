@@ -131,8 +131,8 @@ async def test_an_idle_worker_asks_little(settings: Settings, engine: AsyncEngin
         await asyncio.sleep(1)
         with statements() as seen:
             await asyncio.sleep(2)
-    assert len(seen) < 2 * (20 + 1) + 5
-    assert len(set(seen)) == 2
+    assert len(seen) < 2 * (20 + 20 + 1) + 5
+    assert len(set(seen)) == 3
 
 
 async def test_what_idle_workers_ask_is_found_by_indexes(engine: AsyncEngine, school: None) -> None:
@@ -148,7 +148,11 @@ async def test_what_idle_workers_ask_is_found_by_indexes(engine: AsyncEngine, sc
 
     async with engine.connect() as connection:
         await connection.execute(text("ANALYZE"))
-        for statement, parameters in ((schedule.LOOK, {"names": ["nightly"]}), (worker.LOOK, {})):
+        for statement, parameters in (
+            (schedule.LOOK, {"names": ["nightly"]}),
+            (worker.LOOK, {}),
+            (worker.LOOK_OUT, {}),
+        ):
             explained = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}")
             (plan,) = (await connection.execute(explained, parameters)).scalar_one()
             assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 50

@@ -18,7 +18,7 @@ from tests.backstage import Backstage, backstage
 from tests.term import Term
 
 PROFILE = profile(
-    max_examples=20,
+    max_examples=15,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -28,7 +28,7 @@ PROFILE = profile(
 # Between what a calculation reads and what it writes, time for others to be in its way.
 SLOWLY = """
     CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM pg_sleep(0.07) WHERE random() < 0.15; RETURN NULL;
+        PERFORM pg_sleep(0.05) WHERE random() < 0.4; RETURN NULL;
     END $$;
     CREATE TRIGGER slowly BEFORE UPDATE ON class_performance FOR EACH STATEMENT EXECUTE FUNCTION be_slow();
 """
