@@ -6,7 +6,7 @@ short, nothing has happened and the job is still due; missed for days, it is don
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -103,11 +103,20 @@ class Schedule:
             await self._plan()
         return await self._glance.ask(names=list(self._jobs))
 
-    async def do(self, due: Row[Any]) -> bool:
-        """Whether there is more of it. One job that fails does not keep the others from being done."""
-        more = due.overdue and await self._mark_overdue() == OVERDUE
+    async def mark_overdue(self) -> int:
+        """Mark the classes whose numbers change by the passing of time alone; how many that were."""
+        async with transaction(self._engine) as connection:
+            if not (await connection.execute(MY_TURN)).scalar():
+                return 0
+            marked = (await connection.execute(MARK_OVERDUE)).rowcount
+        MARKED.inc(marked)
+        return marked
+
+    async def run(self, names: Sequence[str]) -> bool:
+        """Whether more of it is left to do. One job that fails does not keep the others from being done."""
+        more = False
         failed: Exception | None = None
-        for name in due.jobs:
+        for name in names:
             try:
                 more |= not await self._run(self._jobs[name])
             except Exception as error:
@@ -127,15 +136,6 @@ class Schedule:
                 await connection.execute(PLAN, values)
             await connection.execute(FORGET, {"names": self._off})
         self._planned = True
-
-    async def _mark_overdue(self) -> int:
-        """Mark the classes whose numbers change by the passing of time alone; how many that were."""
-        async with transaction(self._engine) as connection:
-            if not (await connection.execute(MY_TURN)).scalar():
-                return 0
-            marked = (await connection.execute(MARK_OVERDUE)).rowcount
-        MARKED.inc(marked)
-        return marked
 
     async def _run(self, job: Job) -> bool:
         """Whether nothing is left of it for now."""

@@ -25,7 +25,7 @@ from app.loop import Loop
 from app.observability import BATCH_CLASSES, BATCH_SECONDS, CALCULATED, CHANGED
 from app.performance import Drained, recalculate_claimed
 from app.relay import Relay
-from app.schedule import Schedule
+from app.schedule import OVERDUE, Schedule
 from app.settings import Settings
 
 POLL_SECONDS = 0.05
@@ -39,7 +39,7 @@ PART_LIMIT = 2.0
 `worker_timeout` and keeps nobody waiting."""
 LONG_BATCH = 1.0
 """Seconds, after which batches become smaller: whoever wants to write one of its records waits so long."""
-CONNECTIONS = 8
+CONNECTIONS = 12  # each loop and each glance may hold one, and /metrics
 REDIS_PATIENCE = 1.0
 STOPPED_WITHIN = 5.0
 CANCELLED_WITHIN = 1.0
@@ -68,11 +68,14 @@ class Worker:
         self._cache = Cache(settings, patience=REDIS_PATIENCE)
         self._relay = Relay(self.engine, self._cache)
         self._wake = Subscription(settings, WAKE)
+        self._due_jobs: Sequence[str] = ()
         self._stopping = asyncio.Event()
         self._calculating = Loop("calculate", self._calculate, POLL_SECONDS)
         self._relaying = Loop("relay", self._tell, POLL_SECONDS)
         self._retrying = Loop("retry", self._retry, UNTIL_RUNG)
         self._clock = Loop("clock", self._look_at_the_clock, CLOCK_SECONDS)
+        self._working = Loop("jobs", self._run_jobs, UNTIL_RUNG)
+        self._opening = Loop("open", self._open_scopes, UNTIL_RUNG)
 
     def stop(self) -> None:
         """What is being done is finished, if that does not take long."""
@@ -80,7 +83,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until `stop`; then gives up what is not done soon, which loses nothing."""
-        loops = (self._calculating, self._relaying, self._retrying, self._clock)
+        loops = (self._calculating, self._opening, self._relaying, self._retrying, self._clock, self._working)
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
         listening = asyncio.create_task(self._wake.run(lambda _: self._ring(), self._ring))
         try:
@@ -110,11 +113,18 @@ class Worker:
         """The loop that everybody waits for."""
         seen = await self._work.ask()
         if seen.scopes:
-            async with transaction(self.engine, seconds=self._alone) as connection:
-                await changes.open_scopes(connection)
+            self._opening.ring()
         if seen.failing:
             await failures.take_over(self.engine)
         return seen.changes and await self._calculate_batch()
+
+    async def _open_scopes(self) -> bool:
+        """With very many classes this takes long: the others do not wait for it."""
+        async with transaction(self.engine, seconds=self._alone) as connection:
+            opened = await changes.open_scopes(connection)
+        if opened:
+            self._calculating.ring()
+        return False
 
     async def _calculate_batch(self) -> bool:
         """Whether anything came of it: what others hold is not waited for."""
@@ -197,10 +207,14 @@ class Worker:
         due = await self._schedule.look()
         if due.retries:
             self._retrying.ring()
-        more = await self._schedule.do(due)
-        if due.overdue or due.jobs:
-            self._calculating.ring()
-        return more
+        if due.jobs:
+            self._due_jobs = due.jobs
+            self._working.ring()
+        return bool(due.overdue) and await self._schedule.mark_overdue() == OVERDUE
+
+    async def _run_jobs(self) -> bool:
+        """Some take long: the clock does not wait for them."""
+        return await self._schedule.run(self._due_jobs)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -9,12 +9,8 @@ import uvloop
 from tests.soak.plan import SHORT
 from tests.soak.run import SHORT_SECONDS, Run, account, soak
 
-LEAST = {"facts recorded": 50, "reports": 20, "transactions of programs": 10, "events": 200}
-
 
 def test_whatever_happens_to_any_process_no_effect_of_a_fact_is_lost(tmp_path: Path) -> None:
     run = Run(seed=1, seconds=SHORT_SECONDS, plan=SHORT)
     evidence = uvloop.run(soak(run, tmp_path))
     assert not evidence.complaints, account(run, evidence)
-    counts = evidence.timeline.counts
-    assert {what: counts[what] for what, least in LEAST.items() if counts[what] < least} == {}, "hardly any load"

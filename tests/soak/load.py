@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.soak import world
 from tests.soak.clients import Client, Wallet
-from tests.soak.evidence import Evidence
+from tests.soak.evidence import ANSWERED, Evidence
 from tests.soak.house import House
 from tests.soak.programs import PROGRAMS, Program
 from tests.soak.subscribers import Interest, Subscriber
@@ -18,6 +18,8 @@ from tests.soak.words import FOLLOWED, NAMED, heavy
 from tests.soak.writers import Reader, Recorder, Registrar, Reporter, again_and_again
 
 RECORDERS, REPORTERS, READERS = 6, 2, 4
+LEAST = {"facts recorded": 20, "reports": 5, "transactions of programs": 5, "events": 100}
+MOST_LOOKS = 60
 SELDOM = 1.0  # seconds from one new class to the next
 
 
@@ -37,7 +39,8 @@ class Load:
         return client
 
     async def write(self, seconds: float) -> None:
-        """For so long; whoever is in the middle of something then finishes it."""
+        """For so long, and on a machine that is busy with something else until it was a load at all. Whoever is in the
+        middle of something then finishes it."""
         registrar = Registrar(self.client("registrar"))
         recorders = [Recorder(n, self.client(f"recorder {n}")) for n in range(RECORDERS)]
         reporters = [Reporter(n, self.client(f"reporter {n}")) for n in range(REPORTERS)]
@@ -50,7 +53,15 @@ class Load:
                 program = Program(n, self._house.postgres.url, self._evidence, f"{self._seed} program {n}")
                 tasks.create_task(program.run(self._until))
             await asyncio.sleep(seconds)
+            await self._until_it_was_something()
             self._until.set()
+
+    async def _until_it_was_something(self) -> None:
+        for _ in range(MOST_LOOKS):
+            if all(self._evidence.timeline.counts[what] >= least for what, least in LEAST.items()):
+                return
+            await asyncio.sleep(1)
+        self._evidence.complain(ANSWERED, f"there was hardly any load: {dict(self._evidence.timeline.counts)}")
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app import changes, failures
+from app import changes, failures, worker
 from app.database import transaction
 from app.performance import recalculate_many
 from app.settings import Settings
@@ -173,6 +173,22 @@ async def test_a_class_that_is_too_slow_alone_is_a_failure(settings: Settings, e
         await tell(engine, "DROP TRIGGER slowly ON class_performance", DUE)
         await until(lambda: ask(engine, f"SELECT ({COUNT}) = 0"))
     assert await ask(engine, "SELECT count(*) FROM class_performance WHERE version > 0") == 7
+
+
+async def test_while_a_class_that_hangs_is_tried_again_the_others_go_on(
+    settings: Settings, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("BATCH_LIMIT", 1.0), ("PART_LIMIT", 0.5), ("STOPPED_WITHIN", 0.5)):
+        monkeypatch.setattr(worker, name, seconds)
+    await tell(engine, SLOW, SLOWLY, CLASSES.format(count=5), "UPDATE class SET title = '300' WHERE id = 'c3'")
+    hanging = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%calculated%' AND pid <> "
+    async with workers(settings):
+        await until(lambda: ask(engine, COUNT))
+        await tell(engine, DUE)
+        await until(lambda: ask(engine, hanging + "pg_backend_pid() AND now() - query_start > interval '1 second'"))
+        await tell(engine, PRESENCE.format(day="2026-01-06"))
+        await until(lambda: ask(engine, "SELECT present_count = 2 FROM class_performance WHERE class_id = 'algebra'"))
+        assert await ask(engine, "SELECT attempts FROM calculation_failure") == 1
 
 
 async def test_a_failure_names_its_kind_and_never_a_value(engine: AsyncEngine) -> None:

@@ -108,7 +108,7 @@ async def test_a_job_cut_short_is_still_due_and_keeps_no_other_from_being_done(
     await schedule.look()
     await tell(engine, DUE.format(job="retention"), "UPDATE job SET due_at = now() WHERE name = 'nightly'")
     with pytest.raises(RuntimeError):
-        await schedule.do(await schedule.look())
+        await schedule.run((await schedule.look()).jobs)
     assert await ask_all(engine, "SELECT name FROM job WHERE due_at < now() OR ran_at IS NULL") == [("retention",)]
     assert await ask(engine, "SELECT count(*) FROM idempotency_key") == 1
     await schedule.close()
@@ -133,7 +133,7 @@ async def test_what_is_old_goes_in_slices(
     while due.jobs or not slices:
         await tell(engine, "UPDATE job SET due_at = now() WHERE name = 'retention' AND ran_at IS NULL")
         due = await schedule.look()
-        slices += await schedule.do(due)
+        slices += await schedule.run(due.jobs)
     await schedule.close()
     assert slices == 4  # of 40 old versions, ten at a time; the last was full, so one more found nothing
     kept = "SELECT class_id, count(*), min(at) > now() - interval '400 days' FROM class_performance_history GROUP BY 1"

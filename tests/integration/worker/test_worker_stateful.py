@@ -18,7 +18,7 @@ from tests.backstage import Backstage, backstage
 from tests.term import Term
 
 PROFILE = profile(
-    max_examples=15,
+    max_examples=12,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
