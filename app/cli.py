@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 from alembic.util import CommandError
+from psycopg.errors import UndefinedColumn, UndefinedFunction, UndefinedTable
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app import cli_data, cli_files, main, migrate, observability, worker
 from app.auth import PERMISSIONS, ViewerRole, mint
@@ -41,6 +42,10 @@ def run() -> None:
         _complain(str(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except ProgrammingError as error:
+        if not isinstance(error.orig, UndefinedTable | UndefinedColumn | UndefinedFunction):
+            raise
+        _complain("the database has not the tables of this version: run `classperf migrate`")
     except OperationalError as error:
         _complain(f"the database: {str(error.orig).strip().splitlines()[0]}")
     except (CommandError, OSError, UnicodeError) as error:
@@ -100,6 +105,7 @@ async def _welcome(settings: Settings) -> None:
 def serve() -> None:
     """Serve the API, as set by the environment."""
     settings = Settings()
+    main.require_free_port(settings)
     observability.configure(settings)
     main.serve(settings)
 

@@ -132,5 +132,5 @@ def require_free_port(settings: Settings) -> None:
         except OSError as error:
             raise Misconfigured(
                 f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}). "
-                f"Choose another: PORT={settings.port + 1} make run"
+                f"Choose another, such as PORT={settings.port + 1}."
             ) from None

@@ -21,6 +21,8 @@ import jwt
 import psycopg
 import pytest
 
+from app.devservices import Services
+
 PROGRAM = str(Path(sys.executable).with_name("classperf"))
 PATIENCE = 60.0
 
@@ -190,6 +192,15 @@ def test_a_database_that_is_away_is_told_in_a_line(tmp_path: Path) -> None:
     migrating = classperf(tmp_path, "migrate", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
     assert (migrating.returncode, "Traceback" in migrating.stderr) == (2, False)
     assert not (tmp_path / ".data" / "postgres").exists()
+
+
+def test_a_database_without_the_tables_is_told_in_a_line(tmp_path: Path, servers: Services) -> None:
+    empty = servers.database_url.rsplit("/", 1)[0] + "/postgres"
+    done = classperf(tmp_path, "recalculate", "--all", DATABASE_URL=empty)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "classperf: the database has not the tables of this version: run `classperf migrate`"
+    )
 
 
 def test_recalculation_goes_on_after_a_class(product: tuple[Path, dict[str, str]]) -> None:
