@@ -6,20 +6,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
 from tests.soak.evidence import CACHED, KEPT, ONE, REBUILT, TOLD
-from tests.soak.house import Spoiled
+from tests.soak.house import SOUND, Spoiled
 from tests.soak.plan import APIS, CUT, DELAY, EMPTY, KILL, LINKS, PAUSE, SHORT, WORKERS, Fault, wire
-from tests.soak.run import SHORT_SECONDS, Run, broken, soak
+from tests.soak.run import SHORT_SECONDS, Run, account, broken, soak
 from tests.soak.spoiled import SPOILS
 
 REPORT = Path(__file__).parent.parent.parent / "docs" / "faults.md"
 TRIES = 3
-PATIENCE = 20.0
+LONG, SHORTER = 60.0, 20.0  # seconds in which everything must be calculated
 
 
 def often(kind: str, target: str, seconds: float, extent: float = 0.0, every: float = 1.5) -> tuple[Fault, ...]:
@@ -28,10 +29,13 @@ def often(kind: str, target: str, seconds: float, extent: float = 0.0, every: fl
 
 
 KILLED_WORKERS = tuple(Fault(2.0 + 2.0 * n, KILL, worker, 0.1) for n in range(5) for worker in WORKERS)
-LATE_WORKERS = (*often(DELAY, wire("worker-1", "valkey"), 1.3, 0.4, 1.4), *often(PAUSE, "worker-0", 0.5, every=2.0))
+LATE_WORKER = (Fault(0.5, DELAY, wire("worker-1", "valkey"), 9.5, 0.12),)
+# What is read from the database, because Redis was emptied, is held up until Redis was emptied once more.
 EMPTIED_WHILE_READ = (
-    *(Fault(8.0 + n * 0.5, EMPTY, "valkey") for n in range(6)),
-    *(Fault(6.0, DELAY, wire(api, "postgres"), 6.0, 0.4) for api in APIS),
+    Fault(6.5, EMPTY, "valkey"),
+    Fault(6.5, DELAY, wire("api-0", "postgres"), 3.0, 0.15),
+    Fault(7.3, PAUSE, "api-0", 1.5),
+    Fault(8.5, EMPTY, "valkey"),
 )
 KILLED_APIS = tuple(Fault(9.5, KILL, api, 0.0) for api in APIS)  # what they had heard is forgotten
 TO_REDIS = [wire(process, server) for process, server in LINKS if server == "valkey"]
@@ -53,7 +57,6 @@ def in_code(name: str, promise: str, plan: tuple[Fault, ...] = SHORT) -> Sabotag
 
 
 SABOTAGES = {
-    "sound": Sabotage("", "Nothing is spoiled", Spoiled()),
     **{
         sabotage.spoiled.code: sabotage
         for sabotage in (
@@ -66,14 +69,14 @@ SABOTAGES = {
             in_code("stop-the-clock", REBUILT),
             in_code("tell-nobody", CACHED),
             in_code("take-silence-for-consent", CACHED, often(PAUSE, "valkey", 1.2, every=3.0)),
-            in_code("put-anything", CACHED, LATE_WORKERS),
+            in_code("put-anything", CACHED, LATE_WORKER),
             in_code("publish-nothing", TOLD),
             in_code("fill-anything", CACHED, EMPTIED_WHILE_READ),
             in_code("trust-every-redis", CACHED, (*often(KILL, "valkey", 0.1, 1.0, every=3.0), *KILLED_APIS)),
             in_code("mind-no-gap", TOLD, LOST_REDIS),
             in_code("watch-later", TOLD),
             in_code("keep-the-first", TOLD),
-            in_code("pass-on-anything", TOLD, LATE_WORKERS),
+            in_code("pass-on-anything", TOLD, LATE_WORKER),
         )
     },
     "commit-without-writing": Sabotage(
@@ -106,10 +109,15 @@ SABOTAGES = {
 }
 
 
-def attempt(sabotage: Sabotage, seed: int) -> Counter[str]:
-    run = Run(seed, SHORT_SECONDS, sabotage.plan, sabotage.spoiled, PATIENCE if sabotage.promise else 60.0)
+def attempt(seed: int, plan: tuple[Fault, ...], spoiled: Spoiled) -> Counter[str]:
+    run = Run(seed, SHORT_SECONDS, plan, spoiled, LONG if spoiled == SOUND else SHORTER)
     with tempfile.TemporaryDirectory() as name:
-        return broken(uvloop.run(soak(run, Path(name))))
+        began = time.monotonic()
+        evidence = uvloop.run(soak(run, Path(name)))
+        print(f"seed {seed}: {dict(broken(evidence))}, {time.monotonic() - began:.0f} s", flush=True)
+        if spoiled == SOUND and evidence.complaints:
+            print(account(run, evidence))
+        return broken(evidence)
 
 
 def convict(name: str) -> tuple[int, Counter[str]]:
@@ -117,21 +125,30 @@ def convict(name: str) -> tuple[int, Counter[str]]:
     sabotage = SABOTAGES[name]
     seen: Counter[str] = Counter()
     for seed in range(1, TRIES + 1):
-        began = time.monotonic()
-        seen = attempt(sabotage, seed)
-        print(f"{name}, seed {seed}: {dict(seen)}, {time.monotonic() - began:.0f} s", flush=True)
-        if sabotage.promise in seen or not sabotage.promise:
+        print(name, end=", ")
+        seen = attempt(seed, sabotage.plan, sabotage.spoiled)
+        if sabotage.promise in seen:
             return seed, seen
     return 0, seen
 
 
+def acquit(names: Sequence[str]) -> list[str]:
+    """Nothing is wrong with the code as it is: by each plan, the promises that were broken all the same."""
+    wrong = []
+    for plan in dict.fromkeys(SABOTAGES[name].plan for name in names):
+        print("sound", end=", ")
+        wrong += [f"{promise} (without a fault)" for promise in attempt(1, plan, SOUND)]
+    return wrong
+
+
 def main(*names: str) -> int:
+    wrong = acquit(names or [*SABOTAGES])
     verdicts = {name: convict(name) for name in names or SABOTAGES}
-    missed = [name for name, (tries, seen) in verdicts.items() if not tries or (name == "sound" and seen)]
-    if not names:
+    wrong += [f"{name} went unnoticed" for name, (tries, _) in verdicts.items() if not tries]
+    if not names and not wrong:
         REPORT.write_text(REPORT.read_text().partition(MARK)[0] + MARK + "\n\n" + table(verdicts))
-    print(f"{len(missed)} went unnoticed: {', '.join(missed)}" if missed else "All were noticed.")
-    return 1 if missed else 0
+    print("\n".join(wrong) or "All were noticed, and nothing else.")
+    return 1 if wrong else 0
 
 
 MARK = "<!-- Written by `make sabotage`. -->"

@@ -20,6 +20,7 @@ from tests.soak.words import READ, content, content_of_row, difference
 KEYS = "class-performance:*"
 UNKNOWN, PLACEHOLDER = b"0", b"?"
 MOST = 50  # classes in a question
+NOTHING = b"{}"
 
 Stored = Mapping[str, tuple[int, bytes]]  # by class, version and content
 
@@ -51,7 +52,7 @@ def _compare(ids: Sequence[str], records: Sequence[Any], stored: Stored, who: st
 
 
 def _differs(class_id: str, version: int, seen: bytes, stored: Stored, who: str) -> Iterator[Violation]:
-    wanted, what = stored[class_id]
+    wanted, what = stored.get(class_id, (0, NOTHING))
     if (version, seen) != (wanted, what):
         text = f"{class_id}: {who} has version {version}, the database {wanted}; {difference(seen, what)}"
         yield Violation(CACHED, text)

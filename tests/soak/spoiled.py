@@ -105,8 +105,9 @@ def take_silence_for_consent() -> None:
     """The relay empties the outbox though Redis did not answer"""
     tell = relay.Relay._tell
 
-    async def try_once(*arguments: Any) -> bool:
-        await tell(*arguments)
+    async def try_once(self: Any, *arguments: Any) -> bool:
+        await tell(self, *arguments)
+        self._unverified.clear()
         return True
 
     spoil(relay.Relay, "_tell", try_once)

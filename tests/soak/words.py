@@ -69,7 +69,7 @@ def _canonical(metrics: dict[str, Any], pinned: list[str], explanation: Any, cus
 def difference(one: bytes, other: bytes) -> dict[str, tuple[Any, Any]]:
     """By name, what two contents differ in."""
     first, second = orjson.loads(one), orjson.loads(other)
-    return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
+    return {name: (first[name], second.get(name)) for name in first if first[name] != second.get(name)}
 
 
 def metrics_of(seen: bytes) -> dict[str, Any]:

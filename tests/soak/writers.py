@@ -187,7 +187,8 @@ class Reader:
 
     async def act(self) -> None:
         elapsed = self.client.evidence.timeline.elapsed
-        written_to = [world.pick(self.client.choice, elapsed) for _ in range(8)]
+        # Those that are written to now or in a moment, for these are what one can be wrong about.
+        written_to = [world.pick(self.client.choice, elapsed + self.client.choice.random() * 2) for _ in range(16)]
         newcomers = [world.newcomer(n) for n in range(self._registrar.opened + 1)]
         ids = [*dict.fromkeys(written_to), *self.client.choice.sample(world.CLASSES, 2), *newcomers[-3:]]
         data = await self.client.insist(READ, {"ids": ids}, times=1)
